@@ -1,0 +1,239 @@
+"""Frozen values that cross borders: what one part of holdfast hands to another, and what a run folder keeps.
+
+Everything here is plain data (no torch), turns into JSON and back without loss, and never stores an unknown as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, TypedDict
+
+from holdfast.statistics import Estimate, Rate
+
+Scalar = bool | int | float | str | None
+
+
+class Message(TypedDict):
+    """One chat message. ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+class Outcome(StrEnum):
+    """What a reply is worth. Compare with ``is``: every member is truthy."""
+
+    CORRECT = "correct"
+    """The reply solves the problem."""
+    WRONG = "wrong"
+    """The reply was understood and does not solve the problem."""
+    UNPARSED = "unparsed"
+    """No answer could be read from the reply."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of an environment: a pure function of (seed, rule, split, index).
+
+    Attributes:
+        environment: Name of the environment.
+        rule: Name of the rule under which it is asked.
+        split: ``train``, ``validation``, ``test``, ``recall`` or ``compose``.
+        index: Position in the endless sequence of its (seed, rule, split).
+        seed: Seed of that sequence.
+        key: The cluster for statistics and for the select/report halves: problems with one key are one problem.
+        facts: What the environment needs to ask, demonstrate and verify (plain JSON values).
+    """
+
+    environment: str
+    rule: str
+    split: str
+    index: int
+    seed: int
+    key: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one reply.
+
+    Attributes:
+        outcome: CORRECT, WRONG or UNPARSED.
+        reward: The paper's reward. It never enters a success rate.
+        code: Short stable name of the reason, for example ``"wrong_value"``.
+        message: Words that can be fed back to the model.
+        facts: Further observations; True, False, or None where the question makes no sense for this reply.
+    """
+
+    outcome: Outcome
+    reward: float
+    code: str
+    message: str
+    facts: Mapping[str, bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of training data: a conversation whose last message, the assistant's, is learned.
+
+    Attributes:
+        prompt: All messages before the completion.
+        completion: The text that is learned.
+        source: Where the row came from, for error messages (``"my.jsonl:7"``).
+    """
+
+    prompt: tuple[Message, ...]
+    completion: str
+    source: str = ""
+
+
+class Verb(StrEnum):
+    """What a signal wants."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+    ABSTAIN = "abstain"
+    """The signal cannot tell (yet)."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A signal's answer at one moment.
+
+    Attributes:
+        verdict: Go on, stop, or no opinion.
+        best_step: The step whose weights the signal would keep; None while unknown.
+        keep: Whether the weights of this very moment should be kept.
+        reason: One line in words.
+    """
+
+    verdict: Verb
+    best_step: int | None = None
+    keep: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that was measured at one moment of a run; one line of ``records.jsonl``.
+
+    Attributes:
+        step: Optimizer steps taken.
+        spent: The budget used so far: ``steps``, ``flops``, ``flops_6nd``, ``flops_trainable``, ``tokens``,
+            ``target_tokens``, ``examples``.
+        readings: One number a name, spelled ``eval_<suite>_<metric>``, or a probe's name. None is unknown.
+        estimates: The readings that are rates or means, with interval and n, under the same names.
+        decision: The stopping signal's answer, if a signal is at work.
+    """
+
+    step: int
+    spent: Mapping[str, float]
+    readings: Mapping[str, float | None]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    decision: Decision | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; NaN and infinity become None."""
+        decision = self.decision
+        return {
+            "step": self.step,
+            "spent": dict(self.spent),
+            "readings": {name: finite(value) for name, value in self.readings.items()},
+            "estimates": {name: estimate.to_json() for name, estimate in self.estimates.items()},
+            "decision": None
+            if decision is None
+            else {
+                "verdict": decision.verdict.value,
+                "best_step": decision.best_step,
+                "keep": decision.keep,
+                "reason": decision.reason,
+            },
+        }
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Record:
+        """Inverse of `to_json`."""
+        decision = row.get("decision")
+        return Record(
+            step=row["step"],
+            spent=MappingProxyType(dict(row["spent"])),
+            readings=MappingProxyType(dict(row["readings"])),
+            estimates=MappingProxyType({k: Estimate.from_json(v) for k, v in row.get("estimates", {}).items()}),
+            decision=None
+            if decision is None
+            else Decision(Verb(decision["verdict"]), decision["best_step"], decision["keep"], decision["reason"]),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One graded problem of one suite at one moment; one line of ``samples/<suite>/<step>.jsonl``.
+
+    Attributes:
+        index: Position of the problem in its suite.
+        key: The problem's cluster.
+        half: ``select``, ``report``, or ``all`` where the suite is not split.
+        prompt: The first user message.
+        replies: What the model said, one entry an attempt.
+        outcome: Of the first attempt.
+        code: Reason of the first attempt's verdict.
+        solved_at: Number of the first correct attempt from 1 on; None if there was none.
+        reward: Of the first attempt.
+        facts: Of the first attempt.
+        expected: The demonstration, if there is one.
+    """
+
+    index: int
+    key: str
+    half: str
+    prompt: str
+    replies: tuple[str, ...]
+    outcome: Outcome
+    code: str
+    solved_at: int | None
+    reward: float
+    facts: Mapping[str, bool | None]
+    expected: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        row = dict(self.__dict__)
+        row["replies"] = list(self.replies)
+        row["outcome"] = self.outcome.value
+        row["facts"] = dict(self.facts)
+        return row
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Sample:
+        """Inverse of `to_json`."""
+        fields = dict(row)
+        fields["replies"] = tuple(fields["replies"])
+        fields["outcome"] = Outcome(fields["outcome"])
+        return Sample(**fields)
+
+
+def finite(value: float | None) -> float | None:
+    """Return ``value``, or None where it is unknown or not finite."""
+    return None if value is None or not math.isfinite(value) else value
+
+
+__all__ = [
+    "Decision",
+    "Estimate",
+    "Example",
+    "Message",
+    "Outcome",
+    "Problem",
+    "Rate",
+    "Record",
+    "Sample",
+    "Scalar",
+    "Verb",
+    "Verdict",
+    "finite",
+]

@@ -1,0 +1,6 @@
+"""When to stop. A literal table; members are imported when asked for."""
+
+SIGNALS = {
+    "patience": "holdfast.signals.patience:Patience",
+    "ood_peak": "holdfast.signals.ood_peak:OODPeak",
+}
