@@ -1,0 +1,23 @@
+"""A recipe: the schema of one run (``schema``), its file (``file``) and its faults in words (``faults``)."""
+
+from holdfast.recipe.faults import keys_at, schema_faults, suggest
+from holdfast.recipe.file import override, parse_yaml, read
+from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
+
+__all__ = [
+    "Budget",
+    "Count",
+    "DType",
+    "Data",
+    "Decoding",
+    "Every",
+    "Purpose",
+    "Recipe",
+    "SuiteSpec",
+    "keys_at",
+    "override",
+    "parse_yaml",
+    "read",
+    "schema_faults",
+    "suggest",
+]

@@ -1,0 +1,176 @@
+"""The schema of one run: a YAML file into frozen values, or every fault of it at once.
+
+A recipe is data. Keys of TRL and Transformers that we honor keep their names and meaning; other keys of theirs are
+refused by name with what to write instead. Whether names of members (environments, objectives, signals, …) and their
+options exist is judged one layer up, in `holdfast.plan.check`, because a recipe knows no member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Purpose = Literal["id", "ood", "retention"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class _Open(BaseModel):
+    """A block whose further keys are the options of the environment it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    environment: str | None = None
+    path: str | None = None
+    rule: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beyond the schema: options of the environment."""
+        return dict(self.model_extra or {})
+
+
+class Data(_Open):
+    """What is learned: demonstrations of an environment, or the user's own file.
+
+    Attributes:
+        environment, rule: Name of an environment and of the rule to train under; further keys are its options.
+        path: A ``.jsonl`` file with ``prompt``/``completion`` or ``messages`` rows.
+        size: Number of distinct rows of the environment; rows repeat, in a new order, when training needs more.
+        split, seed: Split and seed of the environment's rows.
+    """
+
+    size: Count = 20_480
+    split: str = "train"
+    seed: int = 0
+
+
+class Decoding(_Closed):
+    """How a model answers. Greedy unless ``temperature`` is above 0."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Count = 128
+    samples: Count = 1
+
+
+class SuiteSpec(_Open):
+    """A named set of problems that the model is asked during training and at the end.
+
+    Attributes:
+        purpose: ``id``, ``ood`` or ``retention``.
+        environment, rule: As in ``data``; options that are not given are those of ``data`` if it is the same
+            environment.
+        path, scorer: A ``.jsonl`` file instead, judged by ``exact`` or ``contains``.
+        size: Problems at the last moment (and at step 0).
+        size_during: Problems at the moments between; all of them if not given.
+        split: ``test`` (held out), its parts ``recall`` and ``compose``, or ``train`` to see memorization.
+        seed: The suite's own seed: not the run's.
+        attempts: Answers per problem, each after the first with feedback (success@1 and success@attempts).
+        decoding: Greedy by default.
+    """
+
+    purpose: Purpose
+    scorer: str = "exact"
+    size: Count = 400
+    size_during: Count | None = None
+    split: str = "test"
+    seed: int = 1_000
+    attempts: Count = 1
+    decoding: Decoding = Decoding()
+
+
+class Budget(_Closed):
+    """How long to train; it alone owns the number of steps.
+
+    Attributes:
+        steps: Optimizer steps of the reference.
+        epochs: Passes over the data instead of steps.
+        match: What an arm shares with the reference: ``steps``, exact ``flops``, ``6nd`` (6·N·D), or ``trainable``
+            (6·N_trainable·D, the literal "fewer parameters, more steps").
+        reference: The selection whose ``steps`` fix the budget.
+    """
+
+    steps: Count | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    match: Literal["steps", "flops", "6nd", "trainable"] = "steps"
+    reference: str | dict[str, Any] = "full"
+
+    @pydantic.model_validator(mode="after")
+    def _one_length(self) -> Budget:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+
+class Every(_Closed):
+    """Moments at a fixed distance."""
+
+    every: Count
+
+
+class Recipe(_Closed):
+    """Everything needed to repeat one run. See the module docstring; ``docs/recipes.md`` lists the keys."""
+
+    model_name_or_path: str
+    model_revision: str | None = None
+    dtype: DType = "auto"
+    compute_dtype: DType = "auto"
+    save_dtype: DType = "auto"
+    attn_implementation: str | None = None
+
+    method: Literal["sft"] = "sft"
+    trainable: str | dict[str, Any] = "full"
+    objective: str | dict[str, Any] = "nll"
+    normalize: Literal["tokens", "examples", "weights"] = "tokens"
+    data: Data
+    suites: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], SuiteSpec] = Field(default_factory=dict)
+    evaluate_at: Literal["log", "end"] | Every | list[Annotated[int, Field(ge=0)]] = "log"
+    budget: Budget
+    stop: dict[str, Any] | None = None
+
+    learning_rate: Annotated[float, Field(ge=0)]
+    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    warmup_steps: Annotated[float, Field(ge=0)] = 0.03
+    per_device_train_batch_size: Count = 8
+    gradient_accumulation_steps: Count = 1
+    per_device_eval_batch_size: Count = 64
+    max_length: Count | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    gradient_checkpointing: bool = False
+
+    logging_steps: Count = 10
+    save_steps: Annotated[int, Field(ge=0)] = 0
+    save_total_limit: Count | None = None
+    output_dir: str | None = None
+    run_name: str | None = None
+    report_to: list[str] = Field(default_factory=list)
+    seed: int = 0
+
+    def resolved(self) -> dict[str, Any]:
+        """Return plain YAML/JSON values, defaults written out."""
+        return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the numbers of the run depend on: everything but where it is written and what it is called."""
+        values = self.resolved()
+        for key in ("output_dir", "run_name", "report_to", "save_total_limit"):
+            values.pop(key)
+        return values
+
+    def hash(self) -> str:
+        """Return 16 hex digits of SHA-256 over `identity`."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
