@@ -1,0 +1,99 @@
+"""What each parameter of a model is for: its role and its decoder block.
+
+A role is told from the structure of the module tree (``models/structure.py``), never from a list of models. What cannot
+be told is an error: a wrong role is worse than a refusal. This file imports no torch at run time, so that a selection
+can be checked in a moment.
+
+Where things belong:
+
+- The bias of a module has the role of the module.
+- A norm is ``norm`` wherever it stands: block norms, query and key norms inside attention, norms inside a state-space
+  mixer, the latent norms of multi-head latent attention, the final norm.
+- ``attention`` is every other parameter inside a self-attention module: query, key, value and output projections, fused
+  or not, latent projections, sinks, gates.
+- ``cross_attention`` is the same for attention over another sequence (Mllama's images), and the scalar gates that blend
+  such a block into the stream.
+- ``mlp`` is a feed-forward network: dense, routed experts, shared experts.
+- ``router`` is what chooses or weighs experts, the gate of a shared expert included.
+- ``mixer`` is everything but the norms in a state-space, linear-recurrent or convolution mixer: ``A_log``, ``D``,
+  ``dt_bias``, the short convolution, its projections.
+- ``embedding`` are token, position and type tables outside the blocks; ``head`` is the output projection.
+- ``vision`` is everything inside a vision tower, its own norms and its patch merger included; ``projector`` is what
+  joins a tower to the language model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Role(StrEnum):
+    """What a parameter is for."""
+
+    ATTENTION = "attention"
+    CROSS_ATTENTION = "cross_attention"
+    MLP = "mlp"
+    ROUTER = "router"
+    MIXER = "mixer"
+    NORM = "norm"
+    EMBEDDING = "embedding"
+    HEAD = "head"
+    VISION = "vision"
+    PROJECTOR = "projector"
+
+
+@dataclass(frozen=True)
+class ParameterRole:
+    """One tensor of a model. Tied names are one tensor, and one entry.
+
+    Attributes:
+        name: As in ``model.named_parameters()``: the first of its names.
+        role: Told from ``name``.
+        layer: Index of the decoder block; inside a vision tower, the index of the tower's block (counted on through all
+            of the tower's stacks); None outside the blocks.
+        shape: Of the tensor.
+        tied: Other names of the same tensor.
+        tied_roles: The roles that those names have, in the same order (an embedding that is also the head).
+    """
+
+    name: str
+    role: Role
+    layer: int | None
+    shape: tuple[int, ...]
+    tied: tuple[str, ...] = ()
+    tied_roles: tuple[Role, ...] = ()
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of scalars."""
+        return math.prod(self.shape)
+
+
+def roles(model: nn.Module) -> tuple[ParameterRole, ...]:
+    """Return one entry for each tensor of ``model``, in the order of ``model.named_parameters()``.
+
+    Works on any device, ``meta`` included, and on models wrapped by PEFT: an adapter's parameters have the role of the
+    module that they adapt.
+
+    Args:
+        model: A Hugging Face decoder-only model, with or without a vision tower.
+
+    Raises:
+        UnknownRole: A module's role cannot be told; the message names its path and class. Encoder-decoder models and
+            towers for audio are refused.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, head_dim=4)
+        >>> roles(LlamaForCausalLM(config))[1].name
+        'model.layers.0.self_attn.q_proj.weight'
+    """
+    from holdfast.models.structure import parameter_roles
+
+    return parameter_roles(model)

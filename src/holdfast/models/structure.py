@@ -1,0 +1,318 @@
+"""The evidence behind `holdfast.models.roles`: module types, shapes and the tree, and the naming habits of the library.
+
+The tree is read in three steps: towers of another modality, the one stack of decoder blocks, then each parameter from
+its block down to its own module; the outermost module that is decisive gives the role. A naming habit is a pattern that
+holds across the library (a class that ends with ``Attention``); nothing here names a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from holdfast.errors import UnknownRole
+from holdfast.models.roles import ParameterRole, Role
+
+ATTENTION_CLASS = re.compile(r"Attention(V?\d+)?$")
+MIXER_CLASS = re.compile(r"(Mixer|Mamba\d*|GatedDeltaNet|ShortConv|RecurrentBlock|RgLru|[ms]LSTMLayer)$")
+MLP_CLASS = re.compile(r"(MLP|Mlp|FeedForward|FFN|FFNLayer)$")
+ROUTER_CLASS = re.compile(r"(Router|Gate|Gating)$")
+EXPERTS_CLASS = re.compile(r"Experts$")
+PROJECTOR_CLASS = re.compile(r"(Projector|Connector|Merger|Aligner|Resampler|Projection|Adapter)$")
+CROSS = re.compile(r"cross_?att|^encoder_attn$|^EncDecAttention$", re.IGNORECASE)
+QUERY_KEY_VALUE = (
+    frozenset({"q_proj", "k_proj", "v_proj"}),
+    frozenset({"query", "key", "value"}),
+    frozenset({"qkv_proj"}),
+    frozenset({"query_key_value"}),
+    frozenset({"c_attn"}),
+    frozenset({"Wqkv"}),
+    frozenset({"kv_a_proj_with_mqa", "kv_b_proj"}),
+)
+RECURRENCE_PARAMETERS = frozenset({"A_log", "time_decay"})
+UP_AND_DOWN = frozenset({"fc1", "fc2"})
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A list of blocks: the path of the ModuleList, and the index of its first block."""
+
+    path: str
+    length: int
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What is known of a model before its parameters are looked at one by one."""
+
+    modules: dict[str, nn.Module]
+    towers: dict[str, str]
+    """Path of a tower to its modality: ``vision``, or the name of a modality without a role."""
+    stacks: tuple[Stack, ...]
+    """Blocks of the vision towers."""
+    decoder: Stack
+    head: nn.Module | None
+
+
+def parameter_roles(model: nn.Module) -> tuple[ParameterRole, ...]:
+    """Return the roles of all tensors of ``model``; see `holdfast.models.roles.roles`."""
+    tree = read(model)
+    names: dict[int, list[str]] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        shapes[id(parameter)] = tuple(parameter.shape)
+    found = []
+    for key, (name, *tied) in names.items():
+        role, layer = role_of(name, tree)
+        tied_roles = tuple(role_of(other, tree)[0] for other in tied)
+        found.append(ParameterRole(name, role, layer, shapes[key], tuple(tied), tied_roles))
+    return tuple(found)
+
+
+def read(model: nn.Module) -> Tree:
+    """Find towers, blocks and head.
+
+    Raises:
+        UnknownRole: No pre-trained model inside, an encoder-decoder, or not exactly one stack of decoder blocks.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    root = next((module for module in modules.values() if isinstance(module, PreTrainedModel)), None)
+    if root is None:
+        raise _unknown("", model, "no transformers PreTrainedModel is in it")
+    if root.config.is_encoder_decoder:
+        raise _unknown("", root, "it is an encoder-decoder model; holdfast trains decoder-only models")
+    towers = dict(_towers(modules, root))
+    stacks = [stack for stack in _stacks(modules) if not _is_under(stack.path, towers)]
+    n_blocks = root.config.get_text_config(decoder=True).num_hidden_layers
+    fitting = [stack for stack in stacks if stack.length == n_blocks]
+    if len(fitting) != 1:
+        found = ", ".join(f"{stack.path} ({stack.length})" for stack in stacks) or "none"
+        raise _unknown("", root, f"expected one stack of {n_blocks} decoder blocks outside of towers, found: {found}")
+    vision: list[Stack] = []
+    for tower in towers:
+        first = 0
+        for stack in _stacks(modules):
+            if _is_under(stack.path, {tower: ""}):
+                vision.append(Stack(stack.path, stack.length, first))
+                first += stack.length
+    return Tree(modules, towers, tuple(vision), fitting[0], root.get_output_embeddings())
+
+
+def role_of(name: str, tree: Tree) -> tuple[Role, int | None]:
+    """Return role and layer of one parameter name."""
+    owner_path, _, leaf = name.rpartition(".")
+    path = _ancestors(owner_path)
+    for tower, modality in tree.towers.items():
+        if tower in path:
+            if modality != Role.VISION:
+                raise _unknown(tower, tree.modules[tower], f"it is a tower for {modality!r}, which has no role")
+            return Role.VISION, next((layer for s in tree.stacks if (layer := _layer(owner_path, s)) is not None), None)
+    if any(tree.modules[above] is tree.head for above in path if tree.head is not None):
+        return Role.HEAD, None
+    layer = _layer(owner_path, tree.decoder)
+    if layer is not None:
+        return _role_in_block(owner_path, leaf, tree), layer
+    return _role_outside(owner_path, leaf, tree), None
+
+
+def _role_in_block(owner_path: str, leaf: str, tree: Tree) -> Role:
+    """Walk from the block down to the owner; the outermost decisive module gives the role."""
+    owner = tree.modules[owner_path]
+    if _is_norm(owner):
+        return Role.NORM
+    depth = tree.decoder.path.count(".") + 2
+    below = [path for path in _ancestors(owner_path) if path.count(".") >= depth]
+    block_path = ".".join(owner_path.split(".")[:depth])
+    parent = tree.modules[block_path]
+    crossing = False
+    for path in below:
+        module, name = tree.modules[path], path.rpartition(".")[2]
+        crossing = crossing or bool(CROSS.search(name) or CROSS.search(type(module).__name__))
+        if _is_mixer(module):
+            return Role.MIXER
+        if _is_attention(module):
+            return Role.CROSS_ATTENTION if crossing else Role.ATTENTION
+        role = _role_of_child(parent, name, module)
+        if role is not None:
+            return role
+        parent = module
+    if _n_experts(owner) and getattr(owner, leaf).shape[0] == _n_experts(owner):
+        return Role.ROUTER
+    if not below and getattr(owner, leaf).numel() == 1 and _has_cross_attention(owner):
+        return Role.CROSS_ATTENTION
+    raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r} is for", block=type(parent).__name__)
+
+
+def _role_of_child(parent: nn.Module, name: str, module: nn.Module) -> Role | None:
+    """Return mlp or router where ``module``, seen beside its siblings, is decisive."""
+    n_experts = _n_experts(parent)
+    if n_experts:
+        if _experts_in(name, module):
+            return Role.MLP
+        if ROUTER_CLASS.search(type(module).__name__):
+            return Role.ROUTER
+        inner = _inner(module)
+        if isinstance(inner, nn.Linear) and inner.out_features in (n_experts, 1):
+            return Role.ROUTER
+    if _n_experts(module):
+        return None
+    if MLP_CLASS.search(type(module).__name__) or (name in UP_AND_DOWN and _names(parent) >= UP_AND_DOWN):
+        return Role.MLP
+    return None
+
+
+def _role_outside(owner_path: str, leaf: str, tree: Tree) -> Role:
+    """Return the role of a parameter outside of blocks, towers and head."""
+    owner = tree.modules[owner_path]
+    side = _beside_tower(owner_path, tree)
+    if side is not None:
+        joint = tree.modules[side]
+        if PROJECTOR_CLASS.search(type(joint).__name__) or isinstance(_inner(joint), nn.Linear):
+            return Role.PROJECTOR
+        raise _unknown(
+            side, joint, "it stands between a tower and the language model, but is no known kind of projector"
+        )
+    if _is_norm(owner):
+        return Role.NORM
+    if any(isinstance(_inner(tree.modules[path]), nn.Embedding) for path in _ancestors(owner_path)):
+        return Role.EMBEDDING
+    raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r}, outside of the blocks, is for")
+
+
+def _beside_tower(owner_path: str, tree: Tree) -> str | None:
+    """Return the path of the tower's sibling that holds ``owner_path``, unless that is the language model."""
+    for tower in tree.towers:
+        composite = tower.rpartition(".")[0]
+        if owner_path == composite or not owner_path.startswith(composite + "." if composite else ""):
+            continue
+        sibling = ".".join(owner_path.split(".")[: tower.count(".") + 1])
+        if not tree.decoder.path.startswith(sibling + "."):
+            return sibling
+    return None
+
+
+def _towers(modules: dict[str, nn.Module], root: PreTrainedModel) -> Iterator[tuple[str, str]]:
+    """Yield the outermost sub-models that are configured by a non-text part of the root's configuration."""
+    parts = {
+        key: type(value)
+        for key, value in vars(root.config).items()
+        if key.endswith("_config") and hasattr(value, "model_type")
+    }
+    text = type(root.config.get_text_config(decoder=True))
+    found: list[str] = []
+    for path, module in modules.items():
+        if module is root or not isinstance(module, PreTrainedModel) or _is_under(path, dict.fromkeys(found, "")):
+            continue
+        kind = type(module.config)
+        for key, part in parts.items():
+            if kind is part and kind is not text and kind is not type(root.config):
+                found.append(path)
+                yield path, Role.VISION if re.search("vision|image", key) else key.removesuffix("_config")
+                break
+
+
+def _stacks(modules: dict[str, nn.Module]) -> Iterator[Stack]:
+    """Yield the outermost ModuleLists with attention or a mixer in one of their elements."""
+    found: dict[str, str] = {}
+    for path, module in modules.items():
+        if not isinstance(module, nn.ModuleList) or _is_under(path, found):
+            continue
+        if any(_is_attention(below) or _is_mixer(below) for below in module.modules()):
+            found[path] = ""
+            yield Stack(path, len(module))
+
+
+def _is_norm(module: nn.Module) -> bool:
+    own = [parameter for _, parameter in module.named_parameters(recurse=False)]
+    return bool(own) and "Norm" in type(module).__name__ and all(parameter.ndim <= 2 for parameter in own)
+
+
+def _is_mixer(module: nn.Module) -> bool:
+    if MIXER_CLASS.search(type(module).__name__) or RECURRENCE_PARAMETERS & _names(module):
+        return True
+    return any(isinstance(_inner(child), nn.Conv1d) for child in module.children())
+
+
+def _is_attention(module: nn.Module) -> bool:
+    if ATTENTION_CLASS.search(type(module).__name__):
+        return True
+    names = _names(module)
+    return any(evidence <= names for evidence in QUERY_KEY_VALUE)
+
+
+def _has_cross_attention(block: nn.Module) -> bool:
+    return any(CROSS.search(name) for name, _ in block.named_children())
+
+
+def _n_experts(module: nn.Module) -> int:
+    """Return the number of experts among the children of ``module``; 0 if there are none."""
+    for name, child in module.named_children():
+        if _experts_in(name, child):
+            if isinstance(child, nn.ModuleList):
+                return len(child)
+            sizes = {p.shape[0] for p in child.parameters() if p.ndim == 3}
+            if len(sizes) == 1:
+                return int(sizes.pop())
+    return 0
+
+
+def _experts_in(name: str, module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv1d):
+        return False
+    if isinstance(module, nn.ModuleList):
+        return "expert" in name
+    own = [parameter for _, parameter in _inner(module).named_parameters(recurse=False)]
+    return bool(EXPERTS_CLASS.search(type(module).__name__)) or any(parameter.ndim == 3 for parameter in own)
+
+
+def _names(module: nn.Module) -> frozenset[str]:
+    """Return the names of a module's children and own parameters."""
+    return frozenset(name for name, _ in module.named_children()) | frozenset(
+        name for name, _ in module.named_parameters(recurse=False)
+    )
+
+
+def _inner(module: nn.Module) -> nn.Module:
+    """Return the module that a PEFT layer wraps, or ``module`` itself."""
+    children = dict(module.named_children())
+    while "base_layer" in children:
+        module = children["base_layer"]
+        children = dict(module.named_children())
+    return module
+
+
+def _layer(owner_path: str, stack: Stack) -> int | None:
+    if not owner_path.startswith(stack.path + "."):
+        return None
+    return stack.first + int(owner_path[len(stack.path) + 1 :].split(".")[0])
+
+
+def _ancestors(path: str) -> list[str]:
+    """Return the paths from the root's to ``path`` itself.
+
+    Example:
+        >>> _ancestors("a.b")
+        ['', 'a', 'a.b']
+    """
+    parts = path.split(".") if path else []
+    return [".".join(parts[:k]) for k in range(len(parts) + 1)]
+
+
+def _is_under(path: str, above: dict[str, str]) -> bool:
+    return any(path == one or path.startswith(one + ".") for one in above)
+
+
+def _unknown(path: str, module: nn.Module, why: str, *, block: str = "") -> UnknownRole:
+    where = path or "the model"
+    inside = f" in {block}" if block else ""
+    return UnknownRole(
+        f"the role of {where} ({type(module).__name__}{inside}) cannot be told: {why}. "
+        "holdfast does not guess: freeze it in your own script, or add the evidence to holdfast/models/structure.py "
+        "together with a tiny model of the architecture in tests/tiny_models.py."
+    )
