@@ -1,0 +1,359 @@
+"""Checkpoints that survive a kill at any moment. The only writer of weights in a run folder.
+
+``checkpoint-N/`` is a plain Hugging Face folder (what a user loads, in ``save_dtype``) with ``training/`` inside (what
+a resumed run needs: float32 masters, optimizer, random states, the caller's own state) and one ``manifest.json`` over
+both. A save writes a private folder, makes every file durable, writes the manifest last and renames once, so a folder
+named ``checkpoint-N`` is whole or damaged by something else; `newest` tells which. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from holdfast.errors import CheckpointError, RunFolderError
+from holdfast.models import rng
+from holdfast.models.compute import exported
+from holdfast.train import training_state
+from holdfast.train.run_folder import (
+    appearing,
+    cut_logs,
+    discard,
+    file_facts,
+    free_bytes,
+    fsync,
+    fsync_tree,
+    lock,
+    pin_logs,
+    plain_relative,
+    remove_litter,
+    run_logs,
+    write_json,
+)
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+NAME = re.compile(r"checkpoint-(\d{1,12})")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose every byte agrees with its manifest.
+
+    Attributes:
+        path: The folder.
+        step: Optimizer steps taken.
+        manifest: As written.
+        skipped: Newer folders that were passed over, each with its reason, in words.
+    """
+
+    path: Path
+    step: int
+    manifest: Mapping[str, Any]
+    skipped: tuple[str, ...] = ()
+
+
+def write(
+    run_folder: Path,
+    *,
+    step: int,
+    model: Any,
+    tokenizer: Any,
+    optimizer: torch.optim.Optimizer | None,
+    trainable: Collection[str],
+    state: Mapping[str, Any],
+    logs: Sequence[Path],
+    save_dtype: torch.dtype,
+    identity: Mapping[str, str],
+    processor: Any | None = None,
+    exposure: Mapping[str, Any] | None = None,
+) -> Path:
+    """Save ``checkpoint-<step>`` and return its folder. The live model and the random states are not touched.
+
+    A step is written once: if an intact checkpoint of this step and identity exists, it is returned as it is.
+
+    Args:
+        run_folder: Held by `lock`.
+        step: Optimizer steps taken.
+        model: An unwrapped Transformers model.
+        tokenizer: Saved beside it; ``processor`` too, if given.
+        optimizer: None for a folder from which training is not to go on (only the export matters).
+        trainable: Names of the weights that learn.
+        state: Further JSON values that `restore` returns: data cursor, scheduler step, budget spent.
+        logs: The run's logs as they are now, flushed (`run_logs`); `trim_logs` cuts back to here.
+        save_dtype: Of the export.
+        identity: What must agree for a resume (hashes of recipe, data, base, …).
+        exposure: Written as ``exposure.json``: what the model has seen in pre-training.
+
+    Raises:
+        RunFolderError: the disk refuses; older checkpoints are untouched and nothing unfinished stays.
+        NonFiniteLoss: a trainable weight is NaN or infinite.
+    """
+    folder = run_folder / f"checkpoint-{step}"
+    if folder.exists() or folder.is_symlink():
+        try:
+            _refuse_other(verify(folder), folder, identity)
+        except CheckpointError as fault:
+            log.warning("%s is replaced: %s", folder, fault)
+            discard(folder)
+        else:
+            return folder
+    names = training_state.first_names(model, trainable)
+    masters = training_state.masters_of(model, names)
+    try:
+        with appearing(folder) as private:
+            _write_export(private, model, tokenizer, processor, save_dtype, exposure)
+            _write_training(private / "training", model, masters, optimizer, names, state)
+            fsync_tree(private)
+            files = {
+                path.relative_to(private).as_posix(): file_facts(path)
+                for path in sorted(private.rglob("*"))
+                if path.is_file()
+            }
+            body = {
+                "format": FORMAT,
+                "step": step,
+                "files": files,
+                "identity": dict(identity),
+                "logs": pin_logs(run_folder, logs),
+            }
+            write_json(private / MANIFEST, body | {"sha256": _seal(body)})
+            fsync(private)
+    except (OSError, SafetensorError) as fault:
+        free = free_bytes(run_folder)
+        raise RunFolderError(
+            f"{folder} was not saved: {fault}; about {_size(masters, model):,} bytes are needed, "
+            f"{'an unknown number' if free is None else f'{free:,}'} are free. Earlier checkpoints are untouched."
+        ) from fault
+    return folder
+
+
+def newest(run_folder: Path, *, identity: Mapping[str, str] | None) -> Checkpoint | None:
+    """Return the checkpoint with the most steps whose every byte verifies; None if the folder holds none at all.
+
+    Args:
+        run_folder: Where the checkpoints lie.
+        identity: What the run that wants to resume is; None asks for no agreement (evaluation, diagnosis).
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is intact. Training never starts over silently.
+        RunFolderError: the newest intact one belongs to a different run; the differences are listed.
+    """
+    skipped: list[str] = []
+    for step, path in sorted(_checkpoints(run_folder).items(), reverse=True):
+        try:
+            manifest = verify(path)
+        except CheckpointError as fault:
+            skipped.append(f"{path.name} is skipped: {fault}")
+            log.warning("%s is skipped: %s", path, fault)
+            continue
+        if identity is not None:
+            _refuse_other(manifest, path, identity)
+        return Checkpoint(path, step, manifest, tuple(skipped))
+    if skipped:
+        raise CheckpointError(f"{run_folder} holds checkpoints, but none is intact. " + " ".join(skipped))
+    return None
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's manifest and compare every file with it (about 1 s per GB); return the manifest.
+
+    Raises:
+        CheckpointError: anything is missing, different, or a link; or a newer holdfast wrote it.
+    """
+    manifest = _manifest(path)
+    for name, facts in manifest["files"].items():
+        file = path / plain_relative(name)
+        try:
+            if any(parent.is_symlink() for parent in file.parents if path in parent.parents):
+                raise CheckpointError(f"{name} lies behind a link")
+            found = file_facts(file)
+        except OSError as fault:
+            raise CheckpointError(f"{name}: {fault.strerror}") from fault
+        if found != facts:
+            kind = "size" if found["size"] != facts["size"] else "content"
+            raise CheckpointError(f"{name} has another {kind} than when it was saved")
+    return manifest
+
+
+def restore(checkpoint: Checkpoint, *, model: Any, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
+    """Put masters, optimizer and random states back bit for bit; return the caller's own ``state``.
+
+    Args:
+        checkpoint: From `newest`.
+        model: Loaded from the run's base, with the same weights made trainable (`holdfast.models.compute.set_masters`).
+        optimizer: Made over the same parameters in the same groups.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the model or the optimizer, or holds no training state.
+    """
+    folder = checkpoint.path / "training"
+    facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if facts["optimizer"] is None:
+        raise CheckpointError(f"{checkpoint.path} was saved without an optimizer; training cannot go on from it")
+    trainable = frozenset(facts["trainable"])
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if trainable != learning:
+        odd = sorted(trainable ^ learning)[:10]
+        raise CheckpointError(f"other weights learn than in {checkpoint.path}: {', '.join(odd)}")
+    training_state.put_masters(model, trainable, training_state.read_tensors(folder / "masters.safetensors"))
+    saved = training_state.Saved(training_state.read_tensors(folder / "optimizer.safetensors"), facts["optimizer"])
+    training_state.into_optimizer(optimizer, model, saved)
+    rng.restore(facts["rng"])
+    state: Mapping[str, Any] = facts["state"]
+    return state
+
+
+def trim_logs(checkpoint: Checkpoint, run_folder: Path) -> None:
+    """Cut the run's logs back to where they were at the checkpoint, so that a resumed run's equal an unbroken run's.
+
+    Raises:
+        CheckpointError: a log's older part is not what it was. Nothing is cut then.
+    """
+    cut_logs(run_folder, checkpoint.manifest["logs"])
+
+
+def prune(run_folder: Path, *, keep: int, protected: Collection[int] = ()) -> list[Path]:
+    """Remove all but the ``keep`` newest whole checkpoints; never a step of ``protected``. Returns what was removed.
+
+    Only folders with a sealed manifest and files of the right sizes count among the kept (contents are not re-read).
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
+    removed = []
+    kept = 0
+    for step, path in sorted(_checkpoints(run_folder).items(), reverse=True):
+        whole = _looks_whole(path)
+        if whole and kept < keep:
+            kept += 1
+        elif step not in protected and kept >= keep:
+            discard(path)
+            removed.append(path)
+    return removed
+
+
+def _write_export(
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    processor: Any | None,
+    save_dtype: torch.dtype,
+    exposure: Mapping[str, Any] | None,
+) -> None:
+    dtype_before = model.config.dtype
+    try:
+        with exported(model, save_dtype):
+            model.save_pretrained(folder)
+    finally:
+        model.config.dtype = dtype_before
+    tokenizer.save_pretrained(folder)
+    if processor is not None:
+        processor.save_pretrained(folder)
+    if exposure is not None:
+        write_json(folder / "exposure.json", dict(exposure))
+
+
+def _write_training(
+    folder: Path,
+    model: Any,
+    masters: Mapping[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    trainable: frozenset[str],
+    state: Mapping[str, Any],
+) -> None:
+    folder.mkdir()
+    training_state.write_tensors(folder / "masters.safetensors", masters)
+    saved = None if optimizer is None else training_state.of_optimizer(optimizer, model)
+    if saved is not None:
+        training_state.write_tensors(folder / "optimizer.safetensors", saved.tensors)
+    facts = {
+        "optimizer": None if saved is None else saved.facts,
+        "rng": rng.capture(),
+        "state": dict(state),
+        "trainable": sorted(trainable),
+    }
+    write_json(folder / "state.json", facts)
+
+
+def _checkpoints(run_folder: Path) -> dict[int, Path]:
+    if not run_folder.is_dir():
+        return {}
+    found = {path: NAME.fullmatch(path.name) for path in run_folder.iterdir()}
+    return {int(match.group(1)): path for path, match in found.items() if match}
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if path.is_symlink() or not path.is_dir():
+        raise CheckpointError("it is a link or a file, not a folder")
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        seal = manifest.pop("sha256")
+    except OSError as fault:
+        raise CheckpointError(f"{MANIFEST}: {fault.strerror}") from fault
+    except (ValueError, KeyError, AttributeError, TypeError) as fault:
+        raise CheckpointError(f"{MANIFEST} cannot be read") from fault
+    if manifest.get("format", 0) > FORMAT and seal == _seal(manifest):
+        raise CheckpointError(f"a newer holdfast wrote it (format {manifest['format']}, this one reads {FORMAT})")
+    if seal != _seal(manifest):
+        raise CheckpointError(f"{MANIFEST} has changed since it was written")
+    if f"checkpoint-{manifest['step']}" != path.name:
+        raise CheckpointError(f"{MANIFEST} is of step {manifest['step']}")
+    return dict(manifest)
+
+
+def _looks_whole(path: Path) -> bool:
+    try:
+        manifest = _manifest(path)
+        return all(
+            (path / plain_relative(name)).stat().st_size == facts["size"] for name, facts in manifest["files"].items()
+        )
+    except (CheckpointError, OSError):
+        return False
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_other(manifest: Mapping[str, Any], path: Path, identity: Mapping[str, str]) -> None:
+    there = manifest["identity"]
+    faults = [
+        f"{key}: {there.get(key, 'not recorded')} there, {identity.get(key, 'not given')} here"
+        for key in sorted(there.keys() | identity.keys())
+        if there.get(key) != identity.get(key)
+    ]
+    if faults:
+        raise RunFolderError(
+            f"{path} belongs to a different run: {'; '.join(faults)}. Choose another run folder, or undo the change."
+        )
+
+
+def _size(masters: Mapping[str, torch.Tensor], model: Any) -> int:
+    # Export, masters and two moments of AdamW: a guess for the message, not a promise.
+    whole = sum(parameter.nbytes for parameter in model.parameters())
+    return int(whole + 3 * sum(tensor.nbytes for tensor in masters.values()))
+
+
+__all__ = [
+    "Checkpoint",
+    "lock",
+    "newest",
+    "prune",
+    "remove_litter",
+    "restore",
+    "run_logs",
+    "trim_logs",
+    "verify",
+    "write",
+]

@@ -1,0 +1,206 @@
+"""The run folder's discipline: one writer, logs that can be cut back, folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import CheckpointError, RunFolderError
+
+LOGS = ("metrics.jsonl", "records.jsonl", "samples/**/*.jsonl")
+"""What grows while a run trains, as globs below the run folder."""
+
+LITTER = re.compile(r"\.(?:tmp|old)-.*-(\d+)")
+"""Unfinished or discarded folders: ``.tmp-checkpoint-8-<pid>``."""
+
+
+@contextmanager
+def lock(run_folder: Path) -> Iterator[None]:
+    """Be the only writer of a run folder. The kernel frees the lock when the process dies, however it dies.
+
+    Raises:
+        RunFolderError: another process holds the lock (pid and host are named), or the folder cannot be written.
+    """
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as fault:
+        raise RunFolderError(f"run folder {run_folder} cannot be written: {fault.strerror}; choose another") from fault
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip() or "unknown"
+            raise RunFolderError(
+                f"run folder {run_folder} is in use by another run ({holder}); wait, stop it, or choose another folder"
+            ) from fault
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def run_logs(run_folder: Path) -> list[Path]:
+    """Return the logs that exist in a run folder, sorted."""
+    return sorted(path for pattern in LOGS for path in run_folder.glob(pattern) if path.is_file())
+
+
+def pin_logs(run_folder: Path, logs: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Make logs durable and return length and SHA-256 of each, by its path below the run folder."""
+    pins = {}
+    for path in logs:
+        fsync(path)
+        pins[path.relative_to(run_folder).as_posix()] = file_facts(path)
+    return pins
+
+
+def cut_logs(run_folder: Path, pins: Mapping[str, Mapping[str, Any]]) -> None:
+    """Cut each log back to its pinned length, and remove the logs that did not exist when the pins were taken.
+
+    Raises:
+        CheckpointError: a log is shorter than pinned, or its pinned part has changed. Nothing is cut then.
+    """
+    for name, pin in pins.items():
+        path = run_folder / plain_relative(name)
+        size = path.stat().st_size if path.is_file() else 0
+        if size < pin["size"]:
+            raise CheckpointError(f"{path} has {size} bytes, the checkpoint was saved when it had {pin['size']}")
+        if _digest_of_start(path, pin["size"]) != pin["sha256"]:
+            raise CheckpointError(f"the first {pin['size']} bytes of {path} are not those of the checkpoint's run")
+    for name, pin in pins.items():
+        path = run_folder / name
+        if path.stat().st_size > pin["size"]:
+            os.truncate(path, pin["size"])
+            fsync(path)
+    for path in run_logs(run_folder):
+        if path.relative_to(run_folder).as_posix() not in pins:
+            path.unlink()
+
+
+def remove_litter(run_folder: Path) -> list[Path]:
+    """Remove what a killed run left unfinished; return it. What belongs to another living process stays."""
+    removed = []
+    for path in sorted(run_folder.glob(".*")):
+        match = LITTER.fullmatch(path.name)
+        if match is None or _is_another_living(int(match.group(1))):
+            continue
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+        removed.append(path)
+    return removed
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """Yield a private folder beside ``folder``; on success it takes that name in one rename, else it is removed.
+
+    All files are to be durable before the block ends (`fsync_tree`); the rename is made durable here.
+    """
+    private = folder.parent / f".tmp-{folder.name}-{os.getpid()}"
+    if private.exists():
+        shutil.rmtree(private)
+    private.mkdir()
+    try:
+        yield private
+        private.rename(folder)
+        fsync(folder.parent)
+    except BaseException:
+        shutil.rmtree(private, ignore_errors=True)
+        raise
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that it never looks whole while it is half gone: first its name goes, then its files."""
+    aside = folder.parent / f".old-{folder.name}-{os.getpid()}"
+    if aside.exists():
+        shutil.rmtree(aside)
+    folder.rename(aside)
+    fsync(folder.parent)
+    shutil.rmtree(aside)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write durable JSON with sorted keys; NaN and infinity are refused (ValueError)."""
+    text = json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def fsync(path: Path) -> None:
+    """Ask the kernel to put a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """`fsync` every file below a folder, then the folders, deepest first, itself last."""
+    paths = sorted(folder.rglob("*"), key=lambda path: -len(path.parts))
+    for path in [path for path in paths if path.is_file()] + [path for path in paths if path.is_dir()] + [folder]:
+        fsync(path)
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Return size and SHA-256 of a file; a link is not followed (OSError)."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return {"size": stream.tell(), "sha256": digest}
+
+
+def plain_relative(name: str) -> str:
+    """Return a path from a manifest if it stays below its folder.
+
+    Raises:
+        CheckpointError: it is absolute, or climbs.
+    """
+    parts = name.split("/")
+    if not name or "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise CheckpointError(f"{name!r} is not a path below the folder")
+    return name
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the free space of the folder's file system; None if that cannot be asked."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return None
+
+
+def _digest_of_start(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    left = size
+    with path.open("rb") as stream:
+        while left:
+            block = stream.read(min(left, 1 << 20))
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
+
+
+def _is_another_living(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
