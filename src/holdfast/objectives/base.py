@@ -50,24 +50,26 @@ class Objective:
     """What is minimized. Subclasses are frozen dataclasses and override one to three hooks.
 
     Class attributes:
-        needs: The optional statistics that ``weight`` reads: ``entropy``, ``base_logp``, ``old_logp``.
+        needs: What it reads beyond the target's log-probability: ``entropy``, ``base_logp``, ``old_logp`` (by
+            ``weight``), ``base_logits`` (by ``row_loss``).
         uses_vocabulary: Whether ``row_loss`` is overridden (it then sees the logits of a chunk).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     uses_vocabulary: ClassVar[bool] = False
 
-    def weight(self, stats: TokenStats) -> Tensor | None:
+    def weight(self, stats: TokenStats) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return one finite weight >= 0 a row, detached, shape (R,); None means 1 everywhere."""
         return None
 
     def row_loss(self, logits_RV: Tensor, target_R: Tensor, base_logits_RV: Tensor | None) -> Tensor:
         """Return the loss of each row, shape (R,), differentiable in ``logits_RV``; only for what needs the vocabulary.
 
-        The engine computes the cross-entropy itself where this is not overridden (``uses_vocabulary`` False).
+        Logits are float32 and carry the model's soft cap or scale. ``base_logits_RV`` is None unless ``needs`` names
+        it. The engine computes the cross-entropy itself where this is not overridden (``uses_vocabulary`` False).
         """
         raise NotImplementedError  # the engine never calls it unless uses_vocabulary is True
 
-    def regularizer(self, model: nn.Module) -> Tensor | None:
+    def regularizer(self, model: nn.Module) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return a scalar added once per optimizer step, or None."""
         return None
