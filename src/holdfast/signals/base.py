@@ -7,18 +7,22 @@ A complete member::
     @dataclass(frozen=True)
     class After:
         step: int = 100
+
         oracle: ClassVar[bool] = False
 
         @property
-        def reads(self): return ()
+        def needs(self):
+            return ()
 
         def decide(self, history):
-            late = history[-1].step >= self.step
-            return Decision(Verb.STOP if late else Verb.GO_ON, history[-1].step, late, f"step {history[-1].step}")
+            if not history:
+                return Decision(Verb.ABSTAIN)
+            now = history[-1].step
+            return Decision(Verb.STOP if now >= self.step else Verb.GO_ON, now, keep=True, reason=f"step {now}")
 
 Laws (``tests/laws/test_signals.py``): deciding on a prefix of a history never looks beyond it; an empty history is
 ABSTAIN; a missing reading raises NotRecorded and an unknown value (None) abstains; ``best_step`` is a step of the
-history.
+history; ``keep`` says that it is the last one.
 """
 
 from __future__ import annotations
@@ -39,8 +43,8 @@ class Signal(Protocol):
     """Whether it reads what no practitioner has (the report half): a yardstick, not a method."""
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """Names of the readings it needs, for example ``("eval_ood_success",)``."""
+    def needs(self) -> tuple[str, ...]:
+        """Plain names of the readings it needs, for example ``("eval_ood_success",)``; `reading` knows the halves."""
 
     def decide(self, history: History) -> Decision:
         """Decide after the last record of ``history``."""
