@@ -23,21 +23,16 @@ from safetensors import SafetensorError
 from holdfast.errors import CheckpointError, RunFolderError
 from holdfast.models import rng
 from holdfast.models.compute import exported
+from holdfast.models.durable import appearing, discard, file_facts, fsync, fsync_tree, write_json
 from holdfast.train import training_state
 from holdfast.train.run_folder import (
-    appearing,
     cut_logs,
-    discard,
-    file_facts,
     free_bytes,
-    fsync,
-    fsync_tree,
     lock,
     pin_logs,
     plain_relative,
     remove_litter,
     run_logs,
-    write_json,
 )
 
 FORMAT = 1

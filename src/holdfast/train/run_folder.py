@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import CheckpointError, RunFolderError
+from holdfast.models.durable import file_facts, fsync
 
 LOGS = ("metrics.jsonl", "records.jsonl", "samples/**/*.jsonl")
 """What grows while a run trains, as globs below the run folder."""
@@ -101,67 +101,6 @@ def remove_litter(run_folder: Path) -> list[Path]:
             shutil.rmtree(path)
         removed.append(path)
     return removed
-
-
-@contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """Yield a private folder beside ``folder``; on success it takes that name in one rename, else it is removed.
-
-    All files are to be durable before the block ends (`fsync_tree`); the rename is made durable here.
-    """
-    private = folder.parent / f".tmp-{folder.name}-{os.getpid()}"
-    if private.exists():
-        shutil.rmtree(private)
-    private.mkdir()
-    try:
-        yield private
-        private.rename(folder)
-        fsync(folder.parent)
-    except BaseException:
-        shutil.rmtree(private, ignore_errors=True)
-        raise
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder so that it never looks whole while it is half gone: first its name goes, then its files."""
-    aside = folder.parent / f".old-{folder.name}-{os.getpid()}"
-    if aside.exists():
-        shutil.rmtree(aside)
-    folder.rename(aside)
-    fsync(folder.parent)
-    shutil.rmtree(aside)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write durable JSON with sorted keys; NaN and infinity are refused (ValueError)."""
-    text = json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def fsync(path: Path) -> None:
-    """Ask the kernel to put a file, or a folder's list of names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_tree(folder: Path) -> None:
-    """`fsync` every file below a folder, then the folders, deepest first, itself last."""
-    paths = sorted(folder.rglob("*"), key=lambda path: -len(path.parts))
-    for path in [path for path in paths if path.is_file()] + [path for path in paths if path.is_dir()] + [folder]:
-        fsync(path)
-
-
-def file_facts(path: Path) -> dict[str, Any]:
-    """Return size and SHA-256 of a file; a link is not followed (OSError)."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return {"size": stream.tell(), "sha256": digest}
 
 
 def plain_relative(name: str) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from holdfast.errors import CheckpointError, NonFiniteLoss
+from holdfast.models.safetensors_file import TensorSpec, read_header, read_tensor, write_file
 
 SCALARS = (bool, int, float, str, type(None))
 
@@ -134,14 +134,14 @@ def into_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, saved: Sa
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one safetensors file."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    """Write one safetensors file; a tensor on an accelerator passes through host memory alone."""
+    specs = [TensorSpec(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
+    write_file(path, specs, tensors=tensors.items())
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read one safetensors file."""
-    tensors: dict[str, Tensor] = load_file(path)
-    return tensors
+    """Read one safetensors file whole."""
+    return {name: read_tensor(name, place) for name, place in read_header(path).items()}
 
 
 def _store(value: Any, tensor_name: str, tensors: dict[str, Tensor], scalars: dict[str, Any], key: str) -> None:
