@@ -1,0 +1,238 @@
+"""The points game: make 24 from a hand of cards, under rules that say what the faces count as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from holdfast.environments.base import SPLITS
+from holdfast.environments.general_points.answer_formats import find_answer_format
+from holdfast.environments.general_points.cards import CARD_TEXTS, Card, Hand
+from holdfast.environments.general_points.prompts import (
+    PROMPT_STYLES,
+    check_prompt_style,
+    prompt_text,
+    read_template,
+    style_of,
+    template_path,
+    template_text,
+)
+from holdfast.environments.general_points.rules import find_rule
+from holdfast.environments.general_points.solver import Values, solvable, solve
+from holdfast.environments.general_points.splits import Game, pool, stream, values_of_split
+from holdfast.environments.general_points.verifier import Question, verify_strict
+from holdfast.errors import UnknownName, UnverifiableDemonstration, UserError
+from holdfast.records import Message, Problem, Verdict
+
+MODES = ("strict", "strict_format")
+MAX_CARDS = 6
+MAX_CARDS_WITH_SUITS = 4  # 26 kinds of card make 23,751 hands of four, and 142,506 of five
+
+
+@dataclass(frozen=True)
+class GeneralPoints:
+    """The points game of Chu et al. (2025) in text, with leak-free splits, many rules and an exact judge.
+
+    Attributes:
+        rules: The rules in play; splits are disjoint under all of them at once. The first is the training rule.
+            Any name of the grammar in ``rules.py``.
+        target: What the formula has to make, where a rule does not say otherwise.
+        n_cards: Cards in a hand, 3 to 6; at most 4 if a rule reads suits.
+        prompt_style: ``paper``, ``terse``, ``paraphrase`` (one of a pool, by problem) or ``paraphrase_<k>``.
+        template: A file of the user's with the fields ``{target}``, ``{cards}`` and ``{rule}``, which replaces the
+            style; any other text of it is kept byte for byte. ``{rule}`` in the path stands for the rule's name, for
+            one file a rule.
+        card_text: Wording of the cards: ``ranks``, ``suit_words`` or ``long``.
+        answer_format: A name of ``ANSWER_FORMATS``.
+        mode: ``strict`` judges exactly and accepts a formula in any format; ``strict_format`` refuses a reply that
+            does not keep to ``answer_format``.
+        paired_with: Other rules in play. Only hands are dealt that are solvable under these too and hold a face card,
+            and the same hand in the same order whichever of the rules is asked.
+        min_faces: Least number of face cards in a hand.
+
+    Raises:
+        UnknownName, UserError: an option has an unknown or impossible value.
+    """
+
+    name: ClassVar[str] = "general_points"
+    rules: tuple[str, ...] = ("faces_as_10", "faces_as_11_12_13")
+    target: int = 24
+    n_cards: int = 4
+    prompt_style: str = "paper"
+    template: str | None = None
+    card_text: str = "ranks"
+    answer_format: str = "json"
+    mode: str = "strict"
+    paired_with: tuple[str, ...] = ()
+    min_faces: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("rules", "paired_with"):
+            # A recipe brings lists; a frozen value must be hashable.
+            object.__setattr__(self, option, _names(option, self.__getattribute__(option)))
+        self._check_rules()
+        _check_whole("target", self.target, -9999, 9999)
+        _check_whole("n_cards", self.n_cards, 3, MAX_CARDS)
+        _check_whole("min_faces", self.min_faces, 0, self.n_cards)
+        if self._show_color and self.n_cards > MAX_CARDS_WITH_SUITS:
+            raise UserError(
+                f"n_cards is {self.n_cards}, but a rule that reads suits takes at most {MAX_CARDS_WITH_SUITS} cards"
+            )
+        check_prompt_style(self.prompt_style)
+        if self.template is not None:
+            for rule in self.rules:
+                read_template(template_path(self.template, rule))
+        if self.card_text not in CARD_TEXTS:
+            raise UnknownName("card text", self.card_text, CARD_TEXTS)
+        if self.mode not in MODES:
+            raise UnknownName("mode", self.mode, MODES)
+        find_answer_format(self.answer_format)
+
+    def _check_rules(self) -> None:
+        if not self.rules:
+            raise UserError("rules is empty; name at least the training rule")
+        for rule in (*self.rules, *self.paired_with):
+            find_rule(rule)
+        for rule in self.paired_with:
+            self._check_in_play(rule)
+
+    def _check_in_play(self, rule: str) -> None:
+        if rule not in self.rules:
+            find_rule(rule)
+            raise UserError(
+                f"rule {rule!r} is not in play (rules: {', '.join(self.rules)}); add it to the environment's rules, "
+                "so that the splits stay disjoint under it"
+            )
+
+    @property
+    def _show_color(self) -> bool:
+        return any(find_rule(rule).reads_suits for rule in self.rules)
+
+    @property
+    def game(self) -> Game:
+        """What the splits depend on."""
+        return Game.of(self.rules, self.target, self.n_cards)
+
+    def sample(self, rule: str, split: str, index: int, *, seed: int) -> Problem:
+        """Return problem number ``index`` of a split: a pure function of its arguments and the environment's fields.
+
+        Raises:
+            UserError: ``rule`` is not in play, or no hand answers to the options.
+            UnknownName: no such split.
+        """
+        self._check_in_play(rule)
+        if split not in SPLITS:
+            raise UnknownName("split", split, SPLITS)
+        asked = tuple(sorted({rule, *self.paired_with}))
+        min_faces = max(self.min_faces, 1) if self.paired_with else self.min_faces
+        rng = stream(self.name, seed, asked, split, index)
+        hand = pool(self.game, asked, split, min_faces).draw(rng)
+        return self.pose(rule, hand, split=split, index=index, seed=seed)
+
+    def pose(self, rule: str, hand: Sequence[tuple[int, int]], *, split: str, index: int = 0, seed: int = 0) -> Problem:
+        """Return the problem that asks ``hand`` under ``rule``; neither needs to be in play.
+
+        Args:
+            rule: Any rule name.
+            hand: (rank 1 to 13, suit 0 to 3) of each card, in dealt order.
+            split, index, seed: Labels of the problem.
+        """
+        cards = tuple(Card(rank, suit) for rank, suit in hand)
+        found = find_rule(rule)
+        values = tuple(found.value(card) for card in cards)
+        facts = {
+            "hand": [list(card) for card in cards],
+            "values": list(values),
+            "target": self.target_of(rule),
+            "pair": " ".join(str(rank) for rank in sorted(card.rank for card in cards)),
+        }
+        return Problem(self.name, rule, split, index, seed, " ".join(map(str, sorted(values))), facts)
+
+    def target_of(self, rule: str) -> int:
+        """Return what a formula has to make under ``rule``."""
+        return self.game.target_of(rule)
+
+    def prompt(self, problem: Problem) -> tuple[Message, ...]:
+        """Return the one user message that asks ``problem``."""
+        rule, hand, target = find_rule(problem.rule), _hand(problem), problem.facts["target"]
+        show_color = self._show_color or rule.reads_suits
+        if self.template is not None:
+            text = read_template(template_path(self.template, problem.rule))
+            content = template_text(text, rule, hand, target=target, card_text=self.card_text, show_color=show_color)
+        else:
+            content = prompt_text(
+                PROMPT_STYLES[style_of(problem, self.prompt_style)],
+                rule,
+                hand,
+                target=target,
+                card_text=self.card_text,
+                show_color=show_color,
+                answer_format=find_answer_format(self.answer_format),
+            )
+        return (Message(role="user", content=content),)
+
+    def demonstrate(self, problem: Problem) -> str:
+        """Return *the* solution of the problem's value multiset, written in the answer format.
+
+        Raises:
+            UnverifiableDemonstration: the hand has no solution, which ``sample`` never deals.
+        """
+        values, target = _values(problem), problem.facts["target"]
+        tree = solve(values, target)
+        if tree is None:
+            raise UnverifiableDemonstration(f"{problem.key} cannot make {target} under {problem.rule}")
+        return find_answer_format(self.answer_format).write(_hand(problem), values, tree, target)
+
+    def verify(self, problem: Problem, reply: str) -> Verdict:
+        """Judge ``reply``. Never raises for any text, and takes bounded time."""
+        return verify_strict(self._question(problem), reply)
+
+    def solvable(self, problem: Problem) -> bool:
+        """Return whether the problem has a solution (``pose`` may make one that has none)."""
+        return solvable(_values(problem), problem.facts["target"])
+
+    def _question(self, problem: Problem) -> Question:
+        values, target = _values(problem), problem.facts["target"]
+        training = find_rule(self.rules[0])
+        training_target = self.target_of(self.rules[0])
+        training_values = tuple(training.value(card) for card in _hand(problem))
+        same = problem.rule == self.rules[0] or (
+            sorted(training_values) == sorted(values) and training_target == target
+        )
+        return Question(
+            values,
+            target,
+            find_answer_format(self.answer_format),
+            self.mode == "strict_format",
+            None if same else training_values,
+            training_target,
+            self._seen(values, target),
+        )
+
+    def _seen(self, values: Values, target: int) -> bool | None:
+        if target != self.target_of(self.rules[0]):
+            return False
+        try:
+            return tuple(sorted(values)) in values_of_split(self.game, self.rules[0], "train")
+        except UserError:
+            return None  # rules that leave no fair split: `sample` says so, but a posed problem can still be judged
+
+
+def _hand(problem: Problem) -> Hand:
+    return tuple(Card(rank, suit) for rank, suit in problem.facts["hand"])
+
+
+def _values(problem: Problem) -> Values:
+    return tuple(problem.facts["values"])
+
+
+def _names(option: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{option} must be a list of rule names, not {value!r}")
+    return tuple(value)
+
+
+def _check_whole(option: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{option} must be a whole number from {low} to {high}, not {value!r}")
