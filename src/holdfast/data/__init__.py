@@ -1,0 +1,1 @@
+"""Demonstrations and files in, token batches out."""

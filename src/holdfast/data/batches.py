@@ -1,0 +1,186 @@
+"""The order of rows, and the tensors that a model takes.
+
+The endless stream of row numbers is a pure function of (seed, epoch, place): epoch after epoch, each a new
+permutation. Steps cut it into pieces of constant size; a step may span two epochs, so no row is dropped and no batch is
+short. Which rows a step reads depends neither on what was read before nor on any global random state.
+
+Shapes: ``B`` rows of a micro-batch, ``T`` tokens of its longest row.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+
+from holdfast.data.encode import Encoded
+from holdfast.data.sources import Source
+from holdfast.errors import DataError
+
+IGNORED = -100
+"""Label of a position without loss, as in Transformers."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch under the names that Transformers models take; right-padded.
+
+    Attributes:
+        input_ids: (B, T), int64.
+        attention_mask: (B, T), int64: 1 on tokens, 0 on padding.
+        labels: (B, T), int64: the token itself where it is learned, -100 elsewhere; not shifted.
+        row_numbers: Number of each row in its source, shape (B,) as a tuple.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    row_numbers: tuple[int, ...] = ()
+
+    @property
+    def n_targets(self) -> int:
+        """Number of tokens that carry loss; a row's first token never does, for nothing predicts it."""
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens without padding."""
+        return int(self.attention_mask.sum())
+
+    @property
+    def n_computed(self) -> int:
+        """Number of tokens with padding: what the model computes."""
+        return self.input_ids.numel()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the model and the objective take, by name."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on ``device``."""
+        return Batch(
+            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device), self.row_numbers
+        )
+
+
+def collate(rows: Sequence[Encoded], *, pad_token_id: int, row_numbers: Sequence[int] = ()) -> Batch:
+    """Pad rows on the right into one batch.
+
+    Args:
+        rows: At least one.
+        pad_token_id: Stands where the attention mask is 0; any token will do.
+        row_numbers: Kept on the batch.
+    """
+    longest = max(len(row.input_ids) for row in rows)
+    input_ids_BT = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
+    attention_mask_BT = torch.zeros((len(rows), longest), dtype=torch.int64)
+    labels_BT = torch.full((len(rows), longest), IGNORED, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids_T, length = torch.tensor(row.input_ids, dtype=torch.int64), len(row.input_ids)
+        input_ids_BT[number, :length] = ids_T
+        attention_mask_BT[number, :length] = 1
+        labels_BT[number, row.n_prompt : length] = ids_T[row.n_prompt :]
+    return Batch(input_ids_BT, attention_mask_BT, labels_BT, tuple(row_numbers))
+
+
+@functools.lru_cache(maxsize=4)
+def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
+    """Return the permutation of ``range(size)`` in which an epoch reads the rows."""
+    numbers = list(range(size))
+    Random(f"holdfast order {seed} {epoch}").shuffle(numbers)
+    return tuple(numbers)
+
+
+class Batches:
+    """Micro-batches of a run, step after step, without end.
+
+    With several processes each step's rows are dealt out in turn: process p of P takes row p, p + P, …, so that the
+    step as a whole reads the same rows as one process with P times the rows would.
+
+    Args:
+        source: The rows.
+        seed: Of the order.
+        per_device_train_batch_size: Rows of a micro-batch of one process.
+        gradient_accumulation_steps: Micro-batches of a step of one process.
+        pad_token_id: See `collate`.
+        process_index, num_processes: Place among data-parallel processes.
+
+    Raises:
+        DataError: the source is empty.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        seed: int,
+        per_device_train_batch_size: int,
+        gradient_accumulation_steps: int = 1,
+        pad_token_id: int = 0,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        if not len(source):
+            raise DataError("there are no rows to learn from")
+        self.source, self.seed = source, seed
+        self._rows, self._micro_batches = per_device_train_batch_size, gradient_accumulation_steps
+        self._pad, self._process, self._processes = pad_token_id, process_index, num_processes
+        self._epoch, self._index = 0, 0
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one step over all processes."""
+        return self._rows * self._micro_batches * self._processes
+
+    @property
+    def cursor(self) -> dict[str, int]:
+        """Where the next step begins, as JSON values: ``epoch``, and ``index`` of the first unread row in it."""
+        return {"epoch": self._epoch, "index": self._index}
+
+    def seek(self, cursor: Mapping[str, int]) -> None:
+        """Go to a place that `cursor` named.
+
+        Raises:
+            DataError: there is no such place in this source.
+        """
+        epoch, index = int(cursor["epoch"]), int(cursor["index"])
+        if epoch < 0 or not 0 <= index < len(self.source):
+            raise DataError(f"no place (epoch {epoch}, index {index}) in a source of {len(self.source)} rows")
+        self._epoch, self._index = epoch, index
+
+    def next_step(self) -> list[Batch]:
+        """Return the micro-batches of the next optimizer step, this process's share, and move on."""
+        numbers, self._epoch, self._index = self._ahead(self.rows_per_step)
+        own = numbers[self._process :: self._processes]
+        rows = self.source.take(own)
+        cuts = range(0, len(own), self._rows)
+        return [
+            collate(rows[at : at + self._rows], pad_token_id=self._pad, row_numbers=own[at : at + self._rows])
+            for at in cuts
+        ]
+
+    def prepare(self, steps: int) -> None:
+        """Read the rows of the next ``steps`` steps ahead, in bulk, so that none is made between steps.
+
+        Raises:
+            DataError: one of these rows cannot be encoded.
+        """
+        numbers, _, _ = self._ahead(min(steps * self.rows_per_step, len(self.source) * 2))
+        self.source.take(list(dict.fromkeys(numbers)))
+
+    def _ahead(self, count: int) -> tuple[list[int], int, int]:
+        """Return the next ``count`` row numbers and the place after them."""
+        numbers: list[int] = []
+        epoch, index = self._epoch, self._index
+        while len(numbers) < count:
+            whole = order(len(self.source), seed=self.seed, epoch=epoch)
+            part = whole[index : index + count - len(numbers)]
+            numbers += part
+            index += len(part)
+            if index == len(whole):
+                epoch, index = epoch + 1, 0
+        return numbers, epoch, index

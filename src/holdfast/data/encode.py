@@ -1,0 +1,223 @@
+"""From messages to tokens: the one place that renders a conversation, for training and for generation alike.
+
+With a chat template, the prompt is ``template(messages, add_generation_prompt=True)`` and an example is
+``template(messages + answer)``. The tokens of the prompt must be the first tokens of the example, so that what the
+model is trained to continue is, token for token, what it is asked to continue at evaluation. Without a chat template,
+a single user message is taken as it is: ``tokens(prompt) + tokens(completion) + end``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from holdfast.errors import DataError
+from holdfast.records import Example, Message
+
+FIXED_DATE = "26 Jul 2024"
+"""Llama 3 templates print today's date unless told one; a prompt must not change overnight. It is their own default."""
+
+SHOWN = 10
+"""Faulty rows that one error names."""
+BULK = 1024
+"""Rows rendered and tokenized together."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row in tokens.
+
+    Attributes:
+        input_ids: Prompt and completion, with the tokens that end the turn.
+        n_prompt: Number of leading tokens that are asked, not learned.
+    """
+
+    input_ids: tuple[int, ...]
+    n_prompt: int
+
+    @property
+    def n_learned(self) -> int:
+        """Number of tokens that carry loss."""
+        return len(self.input_ids) - self.n_prompt
+
+
+def prompt_ids(tokenizer: Any, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """Return the tokens after which the model is to answer; the same function serves training and generation.
+
+    Args:
+        tokenizer: A Transformers tokenizer.
+        conversations: Each a non-empty list of messages.
+
+    Raises:
+        DataError: the chat template refuses a conversation, or there is no template and it is more than one user turn.
+    """
+    if not conversations:
+        return []
+    if tokenizer.chat_template is None:
+        texts = [_plain(conversation, f"conversation {n}") for n, conversation in enumerate(conversations)]
+        return _tokens(tokenizer, texts, special=True)
+    names = [f"conversation {number}" for number in range(len(conversations))]
+    texts = _rendered(tokenizer, conversations, names, asks=True)
+    return _tokens(tokenizer, texts, special=False)
+
+
+def encode(example: Example, tokenizer: Any, *, max_length: int | None = None) -> Encoded:
+    """Return the tokens of one example; see `encode_all`."""
+    return encode_all([example], tokenizer, max_length=max_length)[0]
+
+
+def encode_all(examples: Sequence[Example], tokenizer: Any, *, max_length: int | None = None) -> list[Encoded]:
+    """Return the tokens of many examples.
+
+    The learned tokens are the answer and what ends it: the template's end of turn, and the tokenizer's end token
+    where the template writes none (a model that never learns to end would answer until it is cut off).
+
+    Args:
+        examples: Each with a non-empty prompt.
+        tokenizer: A Transformers tokenizer.
+        max_length: Longest row in tokens, the model's positions at most; None sets no limit. No row is ever cut.
+
+    Raises:
+        DataError: a row is too long, the chat template refuses it, or its prompt changes once the answer is known.
+            Up to ten rows are named.
+    """
+    stops = stop_ids(tokenizer)
+    rows: list[Encoded] = []
+    for start in range(0, len(examples), BULK):
+        part = examples[start : start + BULK]
+        rows += _with_template(part, tokenizer, stops) if tokenizer.chat_template else _without(part, tokenizer)
+    _refuse_long(examples, rows, max_length)
+    return rows
+
+
+def stop_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Return the tokens that end an answer: the tokenizer's end token, and the one that ends the template's turn.
+
+    They differ, for example, where a base tokenizer (end of text) carries a chat template (end of turn).
+    """
+    stops = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    if tokenizer.chat_template is not None:
+        turn = _end_of_turn(tokenizer)
+        special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        stops += [token for token in turn if token in special][:1]
+    return tuple(dict.fromkeys(stops))
+
+
+def preview(encoded: Encoded, tokenizer: Any) -> str:
+    """Return one row as text in which the learned part stands between ``⟦`` and ``⟧``, to be read before training."""
+    masked = tokenizer.decode(list(encoded.input_ids[: encoded.n_prompt]), clean_up_tokenization_spaces=False)
+    learned = tokenizer.decode(list(encoded.input_ids[encoded.n_prompt :]), clean_up_tokenization_spaces=False)
+    return (
+        f"{masked}⟦{learned}⟧\n({encoded.n_prompt} tokens are asked and carry no loss; "
+        f"{encoded.n_learned} between ⟦ and ⟧ are learned)"
+    )
+
+
+def _with_template(examples: Sequence[Example], tokenizer: Any, stops: Sequence[int]) -> list[Encoded]:
+    names = [example.source or "a row" for example in examples]
+    asked = _rendered(tokenizer, [example.prompt for example in examples], names, asks=True)
+    whole = [(*example.prompt, Message(role="assistant", content=example.completion)) for example in examples]
+    answered = _rendered(tokenizer, whole, names, asks=False)
+    prompts = _tokens(tokenizer, asked, special=False)
+    fulls = _tokens(tokenizer, answered, special=False)
+    rows = []
+    for number, (prompt, full) in enumerate(zip(prompts, fulls, strict=True)):
+        if full[: len(prompt)] != prompt:
+            raise DataError(f"{names[number]}: {_why_no_prefix(asked[number], answered[number])}")
+        if stops and not set(stops) & set(full[len(prompt) :]):
+            full = [*full, stops[0]]
+        if len(full) == len(prompt):
+            raise DataError(f"{names[number]}: the chat template renders the answer as nothing")
+        rows.append(Encoded(tuple(full), len(prompt)))
+    return rows
+
+
+def _without(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
+    if tokenizer.eos_token_id is None:
+        raise DataError("the tokenizer has neither a chat template nor an end token; set tokenizer.eos_token")
+    asked = [_plain(example.prompt, example.source or "a row") for example in examples]
+    prompts = _tokens(tokenizer, asked, special=True)
+    answers = _tokens(tokenizer, [example.completion for example in examples], special=False)
+    return [
+        Encoded((*prompt, *answer, tokenizer.eos_token_id), len(prompt))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _rendered(
+    tokenizer: Any, conversations: Sequence[Sequence[Message]], names: Sequence[str], *, asks: bool
+) -> list[str]:
+    def render(some: list[list[Message]]) -> list[str]:
+        texts = tokenizer.apply_chat_template(some, tokenize=False, add_generation_prompt=asks, date_string=FIXED_DATE)
+        return list(texts)
+
+    whole = [list(conversation) for conversation in conversations]
+    try:
+        return render(whole)
+    except (jinja2.TemplateError, ValueError) as fault:
+        for name, conversation in zip(names, whole, strict=True):
+            try:
+                render([conversation])
+            except (jinja2.TemplateError, ValueError) as own:
+                raise DataError(f"{name}: the tokenizer's chat template refuses it: {own}") from own
+        raise DataError(f"the tokenizer's chat template refuses the rows: {fault}") from fault
+
+
+def _tokens(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int]]:
+    if not texts:
+        return []
+    # Lengths beyond model_max_length are judged by `encode_all` and `rollout`, with the row's name.
+    ids = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
+    return [list(row) for row in ids]
+
+
+def _plain(conversation: Sequence[Message], name: str) -> str:
+    if len(conversation) != 1 or conversation[0]["role"] != "user":
+        roles = ", ".join(message["role"] for message in conversation)
+        raise DataError(
+            f"{name}: the tokenizer has no chat template, so only a single user message can be asked (found: {roles}); "
+            "use an instruct model's tokenizer or set tokenizer.chat_template"
+        )
+    return conversation[0]["content"]
+
+
+def _end_of_turn(tokenizer: Any) -> list[int]:
+    """Tokens that the template writes after an answer."""
+    answer = "holdfast"
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=FIXED_DATE)
+    except (jinja2.TemplateError, ValueError):
+        return []  # a template that refuses so plain a talk is judged on the real rows
+    return _tokens(tokenizer, [text.rpartition(answer)[2]], special=False)[0]
+
+
+def _why_no_prefix(asked: str, answered: str) -> str:
+    if answered.startswith(asked):
+        return (
+            "the last token of the prompt and the first of the answer melt into one token "
+            f"(the prompt ends in {asked[-20:]!r}), so generation would not see what was trained; "
+            "end the template's generation prompt with a special token or a line break"
+        )
+    same = next((n for n, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b), len(answered))
+    return (
+        "the chat template renders the prompt differently once the answer is known, so generation would not see what "
+        f"was trained: {asked[max(0, same - 20) : same + 20]!r} became {answered[max(0, same - 20) : same + 20]!r}"
+    )
+
+
+def _refuse_long(examples: Sequence[Example], rows: Sequence[Encoded], max_length: int | None) -> None:
+    if max_length is None:
+        return
+    long = [
+        f"  {example.source or 'a row'}: {len(row.input_ids)} tokens ({row.n_learned} of them learned)"
+        for example, row in zip(examples, rows, strict=True)
+        if len(row.input_ids) > max_length
+    ]
+    if long:
+        more = [f"  … and {len(long) - SHOWN} more"] if len(long) > SHOWN else []
+        head = f"{len(long)} of {len(rows)} rows are longer than max_length {max_length}; no row is ever cut"
+        raise DataError("\n".join([head, *long[:SHOWN], *more, "Raise max_length, or shorten or remove these rows."]))

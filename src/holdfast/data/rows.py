@@ -1,0 +1,211 @@
+"""The user's own file: one JSON object a line, in the forms that TRL and the published data use.
+
+Three forms of row are read, and may be mixed:
+
+- ``{"prompt": …, "completion": …}``, each a string or a list of messages (the completion: one assistant message);
+- ``{"messages": [{"role": …, "content": …}, …]}``, of which the last, the assistant's, is learned;
+- ``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, as LLaVA and others publish.
+
+All other keys of a row are columns: training ignores them, a scorer gets them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from holdfast.errors import DataError
+from holdfast.records import Example, Message
+
+ROLES = ("system", "user", "assistant")
+PUBLISHED_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+FORMS = ("prompt", "completion", "messages", "conversations")
+SHOWN = 10
+"""Faulty rows that one error names."""
+
+
+class Row(NamedTuple):
+    """One row of a file.
+
+    Attributes:
+        example: What is asked and learned.
+        columns: The row's further keys, for scorers.
+    """
+
+    example: Example
+    columns: Mapping[str, Any]
+
+
+class _Fault(Exception):
+    """What is wrong with the row at hand; the caller adds file and line."""
+
+
+def read_rows(path: str | Path) -> list[Example]:
+    """Return the examples of a JSONL file (or of a ``.json`` file that is one list of rows), in its order.
+
+    Blank lines and a byte-order mark are skipped. Nothing is repaired, shortened or left out.
+
+    Raises:
+        DataError: the file cannot be read or holds no rows, or rows are malformed: the first ten are named by line.
+    """
+    return [row.example for row in read_table(path)]
+
+
+def read_table(path: str | Path) -> list[Row]:
+    """As `read_rows`, with the columns that a scorer may ask for."""
+    file = Path(path)
+    try:
+        raw = file.read_bytes()
+    except OSError as fault:
+        raise DataError(f"cannot read the data file {file}: {fault.strerror or fault}") from fault
+    rows: list[Row] = []
+    faults: list[str] = []
+    for place, line in _pieces(raw):
+        source = f"{file}:{place}"
+        try:
+            rows.append(_row(_parsed(line), source))
+        except _Fault as fault:
+            faults.append(f"  line {place}: {fault}")
+    if faults:
+        more = [f"  … and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        many = "1 row" if len(faults) == 1 else f"{len(faults)} rows"
+        raise DataError(
+            "\n".join([f"{file}: {many} of {len(rows) + len(faults)} cannot be used", *faults[:SHOWN], *more])
+        )
+    if not rows:
+        raise DataError(f'{file} holds no rows; write one JSON object a line: {{"prompt": "…", "completion": "…"}}')
+    return rows
+
+
+def _pieces(raw: bytes) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
+    """Yield numbered rows: lines, or the members of a single JSON list (how the published data is stored)."""
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if raw.lstrip()[:1] == b"[":
+        try:
+            members = json.loads(raw)
+        except (ValueError, RecursionError):
+            members = None  # not one list: judged line by line below
+        if isinstance(members, list):
+            yield from enumerate(members, 1)
+            return
+    # Only line feeds part rows: U+2028 and its like may stand inside a JSON string.
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def _parsed(line: bytes | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(line, bytes):
+        try:
+            value = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as fault:
+            raise _Fault(f"not UTF-8 (byte {line[fault.start]:#04x} at column {fault.start + 1})") from fault
+        except json.JSONDecodeError as fault:
+            raise _Fault(f"not JSON: {fault.msg} at column {fault.colno}: {_short(line.decode())}") from fault
+        except RecursionError as fault:
+            raise _Fault("nested too deep") from fault
+    else:
+        value = line
+    if not isinstance(value, dict):
+        raise _Fault(f"a row is a JSON object, this is {_kind(value)}")
+    return value
+
+
+def _row(row: dict[str, Any], source: str) -> Row:
+    if "messages" in row:
+        prompt, completion = _split(_messages(row["messages"], "messages"), "messages")
+    elif "conversations" in row:
+        if row.get("image") or row.get("images"):
+            raise _Fault("has an image; only text rows can be learned from a file")
+        prompt, completion = _split(_published(row["conversations"]), "conversations")
+    elif "prompt" in row and "completion" in row:
+        prompt, completion = _prompt(row["prompt"]), _completion(row["completion"])
+    else:
+        found = ", ".join(map(str, row)) or "none"
+        raise _Fault(f"needs prompt and completion, or messages; its keys are: {found}")
+    if not prompt:
+        raise _Fault("nothing is asked: there is no message before the answer")
+    if not completion.strip():
+        raise _Fault("the completion is empty: there is nothing to learn")
+    columns = {key: value for key, value in row.items() if key not in FORMS}
+    return Row(Example(prompt, completion, source), columns)
+
+
+def _prompt(value: Any) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        if not value.strip():
+            raise _Fault("the prompt is empty")
+        return (Message(role="user", content=_text(value, "prompt")),)
+    return _messages(value, "prompt")
+
+
+def _completion(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value, "completion")
+    messages = _messages(value, "completion")
+    if len(messages) != 1 or messages[0]["role"] != "assistant":
+        raise _Fault(f"completion must be one assistant message, found: {_roles(messages)}")
+    return messages[0]["content"]
+
+
+def _split(messages: tuple[Message, ...], key: str) -> tuple[tuple[Message, ...], str]:
+    if not messages or messages[-1]["role"] != "assistant":
+        raise _Fault(f"{key} must end with the assistant's answer, found: {_roles(messages)}")
+    return messages[:-1], messages[-1]["content"]
+
+
+def _messages(value: Any, key: str) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise _Fault(
+            f"{key} is {_kind(value)}; write a list of messages" + (" or a string" if key != "messages" else "")
+        )
+    messages = []
+    for number, message in enumerate(value, 1):
+        where = f"message {number} of {key}"
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise _Fault(f"{where} needs role and content, found {_short(json.dumps(message))}")
+        if message["role"] not in ROLES:
+            raise _Fault(f"{where} has the role {_short(json.dumps(message['role']))}; known: {', '.join(ROLES)}")
+        messages.append(Message(role=message["role"], content=_text(message["content"], f"content of {where}")))
+    return tuple(messages)
+
+
+def _published(value: Any) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise _Fault(f"conversations is {_kind(value)}; write a list of turns")
+    messages = []
+    for number, turn in enumerate(value, 1):
+        where = f"turn {number} of conversations"
+        if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
+            raise _Fault(f"{where} needs from and value, found {_short(json.dumps(turn))}")
+        role = PUBLISHED_ROLES.get(turn["from"]) if isinstance(turn["from"], str) else None
+        if role is None:
+            raise _Fault(f"{where} is from {_short(json.dumps(turn['from']))}; known: {', '.join(PUBLISHED_ROLES)}")
+        messages.append(Message(role=role, content=_text(turn["value"], f"value of {where}")))
+    return tuple(messages)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise _Fault(f"{what} is {_kind(value)}, not text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as fault:
+        raise _Fault(f"{what} holds a lone surrogate (U+{ord(value[fault.start]):04X}), which no text is") from fault
+    return value
+
+
+def _roles(messages: tuple[Message, ...]) -> str:
+    return ", ".join(message["role"] for message in messages) or "no message"
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _short(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= 60 else text[:57] + "…"

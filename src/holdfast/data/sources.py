@@ -1,0 +1,176 @@
+"""Where token rows come from: the user's examples, or an environment's demonstrations."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from holdfast import members
+from holdfast.data.encode import Encoded, encode_all
+from holdfast.data.rows import read_rows
+from holdfast.environments import ENVIRONMENTS
+from holdfast.environments.base import Environment
+from holdfast.errors import UserError
+from holdfast.recipe import Data
+from holdfast.records import Example
+
+PRINTED_ROWS = 64
+"""Rows of an environment that its fingerprint reads, so that a change of wording or sampling code shows."""
+
+
+class Source(Protocol):
+    """A finite list of token rows that can be read in any order."""
+
+    def __len__(self) -> int:
+        """Number of distinct rows."""
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        """Return these rows, in this order."""
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 of what the rows say: it is part of a run's identity."""
+
+
+class ExampleRows:
+    """Examples, encoded at once, so that a row that cannot be learned is named before training.
+
+    Args:
+        examples: At least one.
+        tokenizer: A Transformers tokenizer.
+        max_length: See `encode_all`.
+
+    Raises:
+        DataError: a row cannot be encoded.
+    """
+
+    def __init__(self, examples: Sequence[Example], tokenizer: Any, *, max_length: int | None = None) -> None:
+        self.examples = tuple(examples)
+        self._rows = encode_all(self.examples, tokenizer, max_length=max_length)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        """Return these rows, in this order."""
+        return [self._rows[index] for index in indices]
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over prompts and completions, in order; not over file names."""
+        return _digest([example.prompt, example.completion] for example in self.examples)
+
+
+class EnvironmentRows:
+    """Demonstrations of an environment: sampled and encoded when first read, then kept.
+
+    Args:
+        environment: Makes the problems.
+        rule, split, seed: Which sequence of problems.
+        size: Number of distinct rows.
+        tokenizer: A Transformers tokenizer.
+        max_length: See `encode_all`.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        rule: str,
+        split: str,
+        seed: int,
+        size: int,
+        tokenizer: Any,
+        max_length: int | None = None,
+    ) -> None:
+        self.environment, self.rule, self.split, self.seed, self.size = environment, rule, split, seed, size
+        self._tokenizer, self._max_length = tokenizer, max_length
+        self._rows: dict[int, Encoded] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        """Return these rows, in this order; those not yet known are made together.
+
+        Raises:
+            DataError: a row cannot be encoded.
+        """
+        new = [index for index in dict.fromkeys(indices) if index not in self._rows]
+        if new:
+            made = encode_all([self.example(i) for i in new], self._tokenizer, max_length=self._max_length)
+            self._rows.update(zip(new, made, strict=True))
+        return [self._rows[index] for index in indices]
+
+    def example(self, index: int) -> Example:
+        """Return row ``index`` as messages."""
+        problem = self.environment.sample(self.rule, self.split, index, seed=self.seed)
+        source = f"{self.environment.name} {self.rule}/{self.split} row {index}"
+        return Example(self.environment.prompt(problem), self.environment.demonstrate(problem), source)
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over the environment's options, the sequence's name, and the text of its first rows."""
+        name = [self.environment.name, _options(self.environment), self.rule, self.split, self.seed, self.size]
+        first = [self.example(index) for index in range(min(self.size, PRINTED_ROWS))]
+        return _digest([name, *([example.prompt, example.completion] for example in first)])
+
+
+def environment_of(
+    name: str, *, rules: Sequence[str], options: dict[str, Any], allow_code: bool = False
+) -> Environment:
+    """Build an environment of a recipe with the rules in play, between which its splits are kept disjoint.
+
+    Raises:
+        UserError: there is no such environment, or it refuses its options.
+    """
+    spec = {"name": name, "rules": tuple(rules), **options}
+    environment: Environment = members.build("environment", spec, ENVIRONMENTS, allow_code=allow_code)
+    return environment
+
+
+def source_of(
+    data: Data,
+    *,
+    rules: Sequence[str],
+    tokenizer: Any,
+    max_length: int | None = None,
+    allow_code: bool = False,
+) -> Source:
+    """Return the rows that a recipe's ``data`` block names.
+
+    Args:
+        data: An environment with a rule, or a path.
+        rules: The rules in play (`holdfast.evaluate.suite.rules_in_play`).
+        tokenizer: A Transformers tokenizer.
+        max_length: See `encode_all`.
+        allow_code: Whether the block may name an outsider's ``module:Class``.
+
+    Raises:
+        UserError: the block names neither or both of path and environment, or no rule; or the rows are unusable.
+    """
+    if (data.path is None) == (data.environment is None):
+        raise UserError("data: give either an environment with a rule, or a path")
+    if data.path is not None:
+        return ExampleRows(read_rows(data.path), tokenizer, max_length=max_length)
+    assert data.environment is not None
+    environment = environment_of(data.environment, rules=rules, options=data.options, allow_code=allow_code)
+    if data.rule is None:
+        raise UserError(f"data: rule is missing; environment {data.environment} knows {', '.join(environment.rules)}")
+    return EnvironmentRows(
+        environment, rule=data.rule, split=data.split, seed=data.seed, size=data.size,
+        tokenizer=tokenizer, max_length=max_length,
+    )  # fmt: skip
+
+
+def _options(environment: Environment) -> str:
+    if not dataclasses.is_dataclass(environment):
+        return repr(environment)
+    return repr([(field.name, getattr(environment, field.name)) for field in dataclasses.fields(environment)])
+
+
+def _digest(values: Iterable[Any]) -> str:
+    whole = hashlib.sha256()
+    for value in values:
+        whole.update(json.dumps(value, sort_keys=True, ensure_ascii=True).encode() + b"\n")
+    return whole.hexdigest()
