@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from holdfast.train.budget import FIELD, Spent, plan_steps
 
 
