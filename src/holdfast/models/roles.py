@@ -69,6 +69,10 @@ class ParameterRole:
     tied: tuple[str, ...] = ()
     tied_roles: tuple[Role, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(self.tied) != len(self.tied_roles):
+            raise ValueError(f"{self.name}: {len(self.tied)} tied names need as many roles, got {self.tied_roles}")
+
     @property
     def n_parameters(self) -> int:
         """Number of scalars."""
