@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.objectives.base import Objective
-from holdfast.objectives.chunks import Rows, Sums, chunked_logp, chunked_loss
+from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
 
 Batch = Mapping[str, Tensor]
@@ -88,6 +88,12 @@ class TokenLogp(NamedTuple):
 
     logp_BT: Tensor
     counted_BT: Tensor
+
+
+class _Weighted(NamedTuple):
+    part: ChunkLoss
+    tokens: int
+    outputs: Mapping[str, Any]
 
 
 class Engine:
@@ -151,7 +157,7 @@ class Engine:
         if self.normalize == "weights":
             one = Totals(tokens=1, examples=1, weight=1.0, batches=len(batches), ranks=1)
             with torch.no_grad(), torch.random.fork_rng(_cuda_devices(batches)):
-                sums[2] = sum(float(self._weighted(batch, one)[0].sums.weight) for batch in batches)
+                sums[2] = sum(float(self._weighted(batch, one).part.sums.weight) for batch in batches)
         ranks = 1
         if dist.is_available() and dist.is_initialized():
             ranks = dist.get_world_size()
@@ -171,7 +177,7 @@ class Engine:
             DataError: labels, masks or optional statistics do not fit ``input_ids``.
             ModelError: the model's forward treats its output head in a way holdfast does not know (first call only).
         """
-        part, outputs = self._weighted(batch, totals)
+        part, tokens, outputs = self._weighted(batch, totals)
         loss = part.loss * totals.ranks
         extra = self.objective.regularizer(self.model)
         if extra is not None:
@@ -182,7 +188,6 @@ class Engine:
             router_loss = router_loss.detach()
         # Empty, so worth 0: it ties the loss to what forward returned, on which sharding wrappers hang their hooks.
         loss = loss + outputs["logits"][..., :0, :].sum().to(loss.dtype)
-        tokens = int(counted_targets(batch).sum())
         return StepLoss(loss, part.loss.detach(), part.sums, tokens, router_loss)
 
     def logp(self, batch: Batch) -> TokenLogp:
@@ -197,14 +202,14 @@ class Engine:
         logp_BT = logp_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, logp_N)
         return TokenLogp(logp_BT, counted_BT)
 
-    def _weighted(self, batch: Batch, totals: Totals) -> tuple[Any, Mapping[str, Any]]:
+    def _weighted(self, batch: Batch, totals: Totals) -> _Weighted:
         trunk, counted_BT = self._trunk(batch)
         dtype = torch.promote_types(trunk.hidden_BTH.dtype, torch.float32)
         rows = self._rows(batch, trunk, counted_BT, shares_BT=self._shares(counted_BT.to(dtype), totals))
         part = chunked_loss(
             self.head, rows, objective=self.objective, chunk_rows=self.chunk_rows, base_head=self.base_head
         )
-        return part, trunk.outputs
+        return _Weighted(part, len(rows.target_N), trunk.outputs)
 
     def _trunk(self, batch: Batch) -> tuple[TrunkOutput, Tensor]:
         counted_BT = counted_targets(batch)
