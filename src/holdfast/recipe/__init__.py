@@ -1,6 +1,6 @@
 """A recipe: the schema of one run (``schema``), its file (``file``) and its faults in words (``faults``)."""
 
-from holdfast.recipe.faults import keys_at, schema_faults, suggest
+from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
 from holdfast.recipe.file import override, parse_yaml, read
 from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
 
@@ -15,6 +15,7 @@ __all__ = [
     "Recipe",
     "SuiteSpec",
     "keys_at",
+    "nearly",
     "override",
     "parse_yaml",
     "read",

@@ -96,6 +96,12 @@ def suggest(name: str, known: Iterable[str], *, limit: int = 12) -> str:
     return question + "?" if mark and len(choices) > limit else words
 
 
+def nearly(key: str, meant: str, *, among: Sequence[str] = ()) -> bool:
+    """Whether ``key`` is a misspelling of ``meant``: unknown, and nearer to it than to all ``among`` the known."""
+    near = difflib.get_close_matches(key.lower(), [*among, meant], n=1, cutoff=0.6)
+    return key != meant and key not in among and near == [meant]
+
+
 def _fault(path: tuple[str, ...], detail: Any) -> Fault:
     where, key = ".".join(path), path[-1] if path else ""
     found = _shown(detail["input"])
@@ -144,9 +150,7 @@ def _misspelled(path: tuple[str, ...], values: Mapping[str, Any]) -> bool:
         block = block.get(part) if isinstance(block, Mapping) else None
     if not isinstance(block, Mapping):
         return False
-    known = keys_at(path[:-1])
-    unknown = [str(key).lower() for key in block if key not in known]
-    return any(difflib.get_close_matches(key, known, n=1, cutoff=0.6) == [path[-1]] for key in unknown)
+    return any(nearly(str(key), path[-1], among=keys_at(path[:-1])) for key in block)
 
 
 def _is_branch(part: str) -> bool:

@@ -1,0 +1,5 @@
+"""``python -m holdfast.cli``: the command line without its installed script."""
+
+from holdfast.cli import main
+
+main()

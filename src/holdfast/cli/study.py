@@ -1,0 +1,35 @@
+"""``holdfast study``: many recipes, one question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="A study: a base recipe, axes and seeds.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that studies share their runs in.")] = Path("runs"),
+    jobs: Annotated[str | None, typer.Option(help="Runs at a time: a number, or auto.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "--dry_run", help="List the runs; train nothing.")] = False,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", "--allow_code", help="Let recipes name outside code (module:Class).")
+    ] = False,
+) -> None:
+    """Train a grid of recipes over seeds; finished runs are skipped, broken-off ones go on."""
+    from holdfast.cli.console import console, show_arms
+    from holdfast.study import expand, load
+
+    plan = load(file, allow_code=allow_code)
+    arms = expand(plan, runs=runs)
+    show_arms(console(), arms)
+    if dry_run:
+        return
+    from holdfast.cli.studying import study_and_show
+
+    folder = output or Path("studies") / file.stem
+    failed = study_and_show(plan, arms, folder=folder, runs=runs, jobs=jobs, again=f"holdfast study {file}")
+    if failed:
+        raise typer.Exit(1)

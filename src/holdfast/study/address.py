@@ -1,0 +1,61 @@
+"""The address of a run: a hash of all that its numbers depend on, so that studies that need the same run share it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import holdfast
+from holdfast.models import find
+from holdfast.recipe import Recipe
+
+WORDS_ONLY = ("cli", "report", "study", "plan", "interop")
+"""Parts of the package whose code changes no number of a run."""
+
+
+def address(recipe: Recipe) -> str:
+    """Return 16 hex digits over the recipe, the base model's files, the user's data files, and the code."""
+    facts: dict[str, Any] = {
+        "recipe": recipe.identity(),
+        "base": base_fingerprint(recipe.model_name_or_path),
+        "data": {path: _content(Path(path).expanduser()) for path in sorted(_paths(recipe))},
+        "code": code_version(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def base_fingerprint(name: str) -> str:
+    """Return a hash over the files of a local model, or the hub id itself (its revision is part of the recipe)."""
+    place = find.find(name)
+    if isinstance(place, str):
+        return place
+    files = sorted(file for pattern in ("*.json", "*.safetensors", "*.jinja") for file in place.glob(pattern))
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name} {_content(file)}\n".encode())
+    return whole.hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """Return the version of holdfast with a hash over the sources that numbers depend on."""
+    root = Path(holdfast.__file__).parent
+    whole = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        place = file.relative_to(root)
+        if place.parts[0] not in WORDS_ONLY:
+            whole.update(f"{place.as_posix()} {_content(file)}\n".encode())
+    return f"{holdfast.__version__}+{whole.hexdigest()[:12]}"
+
+
+def _paths(recipe: Recipe) -> set[str]:
+    return {path for block in (recipe.data, *recipe.suites.values()) if (path := block.path)}
+
+
+def _content(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

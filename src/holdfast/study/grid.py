@@ -1,0 +1,190 @@
+"""A study file into named arms: a base recipe, axes whose points change it, and seeds.
+
+::
+
+    base: recipes/quickstart/full.yaml          # a path beside the study file, or a whole recipe
+    axes:
+      trainable: [full, attention, mlp]          # a recipe key and its values
+      rate:                                      # or a label, and named points of several keys
+        large: {learning_rate: 1.0e-3}
+        small: {learning_rate: 2.0e-4, budget.steps: 320}
+    seeds: [0, 1, 2]
+    jobs: auto
+    notes: ["What the study is for, in words that go into the report."]
+
+Every point of every axis meets every other; a study of hand-picked arms has one axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.errors import Fault, RecipeError
+from holdfast.plan import check
+from holdfast.recipe import Count, Recipe, override, read, suggest
+from holdfast.study.address import address
+
+Point = Mapping[str, Any]
+Axis = dict[str, dict[str, Any]] | list[Any]
+
+
+class StudyFile(BaseModel):
+    """The schema of a study file; see the module docstring."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str | dict[str, Any]
+    axes: dict[str, Axis] = Field(default_factory=dict)
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    jobs: Count | Literal["auto"] = "auto"
+    notes: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run of a study.
+
+    Attributes:
+        name: The points that made it, for example ``"attention, small"``; the same for all seeds.
+        labels: Axis to point.
+        seed: The run's seed.
+        recipe: What is run.
+        address: 16 hex digits of all that its numbers depend on; two studies with one address share the run.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    seed: int
+    recipe: Recipe
+    address: str
+
+    def folder(self, runs: Path) -> Path:
+        """Return the run folder below the folder that studies share."""
+        return runs / self.address
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file with all of its arms, checked.
+
+    Attributes:
+        source: The file.
+        arms: In the order of the axes, seeds innermost.
+        jobs: Runs at a time, or ``"auto"``.
+        notes: For the report.
+        values: The file as it was read.
+    """
+
+    source: str
+    arms: tuple[Arm, ...]
+    jobs: int | Literal["auto"] = "auto"
+    notes: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(file: Path, *, allow_code: bool = False) -> Study:
+    """Read a study file, make all of its arms and check every one.
+
+    Raises:
+        RecipeError: with all faults of the file, or those of the first arm that has any.
+    """
+    source = str(file)
+    values = read(file)
+    study = _validated(values, source)
+    base = _base(study.base, file)
+    arms = tuple(
+        _arm(base, points, seed, source=source, allow_code=allow_code)
+        for points in itertools.product(*_axes(study.axes, source))
+        for seed in study.seeds
+    )
+    _refuse_twins(arms, source)
+    return Study(source, arms, study.jobs, tuple(study.notes), values)
+
+
+def _validated(values: Mapping[str, Any], source: str) -> StudyFile:
+    try:
+        return StudyFile.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults: dict[str, Fault] = {}
+        for detail in error.errors(include_url=False):
+            key = str(detail["loc"][0])
+            if detail["type"] == "extra_forbidden":
+                fault = Fault(key, "no such key", suggest(key, StudyFile.model_fields))
+            else:
+                fault = Fault(key, "is missing" if detail["type"] == "missing" else detail["msg"].lower())
+            faults.setdefault(key, fault)
+        raise RecipeError(source, list(faults.values())) from error
+
+
+def _base(base: str | dict[str, Any], file: Path) -> dict[str, Any]:
+    if isinstance(base, dict):
+        return base
+    beside = file.parent / base
+    return read(beside if beside.exists() else base)
+
+
+def _axes(axes: Mapping[str, Axis], source: str) -> list[list[tuple[str, str, Point]]]:
+    """Return each axis as a list of (axis, point's name, what it changes)."""
+    result: list[list[tuple[str, str, Point]]] = []
+    for label, points in axes.items():
+        if not points:
+            raise RecipeError(source, [Fault(f"axes.{label}", "has no points")])
+        if isinstance(points, list):
+            result.append([(label, _short(value), {label: value}) for value in points])
+        else:
+            result.append([(label, str(name), changes) for name, changes in points.items()])
+    return result
+
+
+def _arm(
+    base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, source: str, allow_code: bool
+) -> Arm:
+    name = ", ".join(point for _, point, _ in points) or "base"
+    where = f"{source}, arm {name!r}"
+    values = dict(base)
+    for _, _, changes in points:
+        values = changed(values, changes, source=where)
+    values["seed"] = seed
+    values.pop("output_dir", None)  # the study owns the folders
+    recipe = check(values, source=where, allow_code=allow_code)
+    return Arm(name, {axis: point for axis, point, _ in points}, seed, recipe, address(recipe))
+
+
+def changed(values: Mapping[str, Any], changes: Point, *, source: str) -> dict[str, Any]:
+    """Return ``values`` with changes applied; a dotted key reaches into a block, a plain one replaces it."""
+    result = override(values, (), source=source)
+    for key, value in changes.items():
+        block = result
+        *path, last = key.split(".")
+        for part in path:
+            block = block.setdefault(part, {})
+            if not isinstance(block, dict):
+                raise RecipeError(source, [Fault(key, f"{part} is a value, not a block")])
+        block[last] = value
+    return result
+
+
+def _refuse_twins(arms: Sequence[Arm], source: str) -> None:
+    names: dict[tuple[str, int], str] = {}
+    for arm in arms:
+        if names.setdefault((arm.name, arm.seed), arm.address) != arm.address:
+            raise RecipeError(source, [Fault("axes", f"two arms are called {arm.name!r}; name their points")])
+    addresses: dict[str, str] = {}
+    for arm in arms:
+        other = addresses.setdefault(arm.address, arm.name)
+        if other != arm.name:
+            raise RecipeError(source, [Fault("axes", f"arms {other!r} and {arm.name!r} are one and the same recipe")])
+
+
+def _short(value: Any) -> str:
+    """A value as the name of a point: ``full``, ``0.001``, ``{name: dft, floor: 0.1}``."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_short(entry)}" for key, entry in value.items()) + "}"
+    return str(value)
