@@ -1,0 +1,1 @@
+"""Batched generation and verification: the one place where a model answers."""

@@ -1,0 +1,260 @@
+"""Answers in batches, in an order that suits the machine, returned in the order of the questions.
+
+Rows are sorted by length, padded on the left, and given to Transformers' plain ``generate``. When three quarters of a
+batch have ended, the rest is handed back and goes on in a fuller batch, from its prompt and what it has said so far; so
+one long-winded answer does not keep hundreds of finished rows computing.
+
+What is guaranteed: in float32, greedy answers depend on neither batch size, nor order, nor neighbors, up to rounding
+(about 1e-6 in the logits, so a token changes only where two candidates are that close). Sampled answers are as
+independent, because each row draws from its own stream (`holdfast.rollout.sampling`): a token changes only where the
+row's uniform number falls within rounding of a boundary. In bfloat16 rounding is 1e-2, and some answers do flip with
+the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from holdfast.data.encode import prompt_ids, stop_ids
+from holdfast.errors import DataError
+from holdfast.models.compute import compute
+from holdfast.recipe import Decoding
+from holdfast.records import Message
+from holdfast.rollout.sampling import InverseCDF, streams
+
+HANDED_BACK = 4
+"""A batch ends when at most one row of this many is still talking …"""
+SMALL = 16
+"""… unless it is smaller than this: then restarting costs more than it saves."""
+
+Progress = Callable[[int, int], None]
+"""Hears (answers ended, answers asked for)."""
+
+
+class Reply(NamedTuple):
+    """One answer.
+
+    Attributes:
+        text: Without the tokens that end it.
+        n_tokens: Generated tokens, the ending one included.
+        finished: Whether the model ended it; False if it was cut off at ``max_new_tokens`` or the model's positions.
+    """
+
+    text: str
+    n_tokens: int
+    finished: bool
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Sequence[Message]],
+    decoding: Decoding,
+    *,
+    batch_size: int,
+    compute_dtype: torch.dtype,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Reply]:
+    """Let the model answer each conversation once; see the module for what the answers do not depend on.
+
+    The prompt is `holdfast.data.encode.prompt_ids`: bit for bit what training asks. The checkpoint's own generation
+    settings are not used. Model, modes and global random state are left as they were.
+
+    Args:
+        model: A Transformers model that can ``generate``, on any device.
+        tokenizer: Its tokenizer.
+        conversations: Each ends with what is to be answered. For several samples, repeat it.
+        decoding: Greedy at temperature 0. ``samples`` is the caller's business: it is not read here.
+        batch_size: Rows at a time.
+        compute_dtype: See `holdfast.models.compute.compute`.
+        seed: Of the samples; greedy answers do not depend on it.
+        progress: Called after each batch.
+
+    Raises:
+        DataError: a conversation cannot be rendered, or leaves no room for an answer within the model's positions.
+    """
+    prompts = prompt_ids(tokenizer, conversations)
+    return generate_from(
+        model, tokenizer, prompts, decoding,
+        batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress,
+    )  # fmt: skip
+
+
+def generate_from(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    *,
+    batch_size: int,
+    compute_dtype: torch.dtype,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Reply]:
+    """As `generate`, from prompts that are tokens already."""
+    if not prompts:
+        return []
+    limit = positions(model)
+    rows = [
+        _Row(number, list(prompt), _room(number, len(prompt), decoding.max_new_tokens, limit), stream)
+        for number, (prompt, stream) in enumerate(zip(prompts, streams(prompts, seed=seed), strict=True))
+    ]
+    stops = stop_ids(tokenizer)
+    pad = next((t for t in (tokenizer.pad_token_id, *stops) if t is not None), 0)
+    pending = list(rows)
+    with _answering(model):
+        while pending:
+            # Longest first, so that a batch that does not fit into memory is met at once.
+            pending.sort(key=lambda row: (-row.length, row.number))
+            for start in range(0, len(pending), batch_size):
+                batch = pending[start : start + batch_size]
+                with compute(model, compute_dtype):
+                    _continue(model, batch, decoding, stops=stops, pad=pad, limit=limit)
+                if progress is not None:
+                    progress(sum(row.ended for row in rows), len(rows))
+            pending = [row for row in pending if not row.ended]
+    texts = tokenizer.batch_decode(
+        [row.said[:-1] if row.finished else row.said for row in rows],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+    return [Reply(text, len(row.said), row.finished) for text, row in zip(texts, rows, strict=True)]
+
+
+def positions(model: Any) -> int | None:
+    """Return how many positions the model's configuration declares; None if it declares none (state-space models)."""
+    config = model.config.get_text_config()
+    name = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    declared = config.to_dict().get(name)
+    return None if declared is None else int(declared)
+
+
+@dataclass
+class _Row:
+    """An answer in the making."""
+
+    number: int
+    prompt: list[int]
+    cap: int
+    stream: Random
+    said: list[int] = field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.said)
+
+    @property
+    def left(self) -> int:
+        return self.cap - len(self.said)
+
+    @property
+    def ended(self) -> bool:
+        return self.finished or not self.left
+
+    def hear(self, tokens: Sequence[int], stops: Sequence[int]) -> None:
+        for token in tokens[: self.left]:
+            self.said.append(token)
+            if token in stops:
+                self.finished = True
+                return
+
+
+class _Enough(StoppingCriteria):  # type: ignore[misc]  # Transformers ships no types
+    """Stop once at most ``talking`` rows go on; ``length`` tells at which length that was.
+
+    Args:
+        stops_S: Tokens that end an answer.
+        ends_B: Length at which each row has used up its cap.
+        talking: See above.
+    """
+
+    def __init__(self, stops_S: Tensor, ends_B: Tensor, *, talking: int) -> None:
+        self.stops_S, self.ends_B, self.talking = stops_S, ends_B, talking
+        self.stopped_B = torch.zeros_like(ends_B, dtype=torch.bool)
+        self.length: int | None = None
+
+    def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
+        length = input_ids.shape[1]
+        self.stopped_B |= torch.isin(input_ids[:, -1], self.stops_S)
+        if self.length is None and int((~self.stopped_B & (self.ends_B > length)).sum()) <= self.talking:
+            self.length = length
+        return torch.full_like(self.stopped_B, self.length is not None)
+
+
+def _continue(
+    model: Any, batch: Sequence[_Row], decoding: Decoding, *, stops: Sequence[int], pad: int, limit: int | None
+) -> None:
+    """Let the rows of one batch talk on until most have ended; each may end, or be handed back having said more."""
+    device = next(model.parameters()).device
+    longest = max(row.length for row in batch)
+    input_ids_BT = torch.full((len(batch), longest), pad, dtype=torch.int64)
+    attention_mask_BT = torch.zeros((len(batch), longest), dtype=torch.int64)
+    for place, row in enumerate(batch):
+        input_ids_BT[place, longest - row.length :] = torch.tensor(row.prompt + row.said)
+        attention_mask_BT[place, longest - row.length :] = 1
+    enough = _Enough(
+        torch.tensor(stops, dtype=torch.int64, device=device),
+        torch.tensor([longest + row.left for row in batch], device=device),
+        talking=len(batch) // HANDED_BACK if len(batch) >= SMALL else 0,
+    )
+    # No row may pass the model's last position; the others are handed back and go on in the next round.
+    new = max(row.left for row in batch)
+    new = new if limit is None else min(new, limit - longest)
+    processors = LogitsProcessorList()
+    if decoding.temperature > 0:
+        own = [row.stream for row in batch]
+        processors.append(InverseCDF(own, temperature=decoding.temperature, top_p=decoding.top_p))
+    output_BT = model.generate(
+        input_ids=input_ids_BT.to(device),
+        attention_mask=attention_mask_BT.to(device),
+        generation_config=_settings(max_new_tokens=new, pad=pad),
+        logits_processor=processors,
+        stopping_criteria=StoppingCriteriaList([enough]),
+    )
+    for row, tokens in zip(batch, output_BT[:, longest : enough.length].tolist(), strict=True):
+        row.hear(tokens, stops)
+
+
+def _settings(*, max_new_tokens: int, pad: int) -> GenerationConfig:
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True, pad_token_id=pad
+    )
+
+
+@contextmanager
+def _answering(model: Any) -> Iterator[None]:
+    """Eval mode and neutral generation settings inside; every module's mode and the model's own settings afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    settings = model.generation_config
+    try:
+        model.eval()
+        # Transformers fills what a call leaves open from the model's own settings (a published checkpoint may say
+        # temperature 0.6 or repetition_penalty 1.1), so those are set aside, not just overridden.
+        model.generation_config = GenerationConfig()
+        yield
+    finally:
+        model.generation_config = settings
+        for module, training in modes:
+            module.training = training
+
+
+def _room(number: int, prompt: int, max_new_tokens: int, limit: int | None) -> int:
+    if not prompt:
+        raise DataError(f"conversation {number} has no tokens: there is nothing to answer")
+    if limit is None or prompt + max_new_tokens <= limit:
+        return max_new_tokens
+    if prompt >= limit:
+        raise DataError(
+            f"conversation {number} has {prompt} tokens, and the model {limit} positions: no room for an answer"
+        )
+    return limit - prompt
