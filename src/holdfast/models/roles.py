@@ -17,8 +17,9 @@ Where things belong:
 - ``router`` is what chooses or weighs experts, the gate of a shared expert included.
 - ``mixer`` is everything but the norms in a state-space, linear-recurrent or convolution mixer: ``A_log``, ``D``,
   ``dt_bias``, the short convolution, its projections.
-- ``embedding`` are token, position and type tables outside the blocks; ``head`` is the output projection.
-- ``vision`` is everything inside a vision tower, its own norms and its patch merger included; ``projector`` is what
+- ``embedding`` are token, position and type tables outside the blocks, and the projections that bring per-layer
+  embeddings into the blocks (Gemma 3n and 4); ``head`` is the output projection.
+- ``vision`` and ``audio`` are everything inside a tower, its own norms and patch merger included; ``projector`` is what
   joins a tower to the language model.
 """
 
@@ -45,6 +46,7 @@ class Role(StrEnum):
     EMBEDDING = "embedding"
     HEAD = "head"
     VISION = "vision"
+    AUDIO = "audio"
     PROJECTOR = "projector"
 
 
@@ -55,8 +57,8 @@ class ParameterRole:
     Attributes:
         name: As in ``model.named_parameters()``: the first of its names.
         role: Told from ``name``.
-        layer: Index of the decoder block; inside a vision tower, the index of the tower's block (counted on through all
-            of the tower's stacks); None outside the blocks.
+        layer: Index of the decoder block; inside a tower, the index of the tower's block (counted on through all of
+            the tower's stacks); None outside the blocks.
         shape: Of the tensor.
         tied: Other names of the same tensor.
         tied_roles: The roles that those names have, in the same order (an embedding that is also the head).
@@ -86,11 +88,11 @@ def roles(model: nn.Module) -> tuple[ParameterRole, ...]:
     module that they adapt.
 
     Args:
-        model: A Hugging Face decoder-only model, with or without a vision tower.
+        model: A Hugging Face decoder-only model, with or without towers.
 
     Raises:
-        UnknownRole: A module's role cannot be told; the message names its path and class. Encoder-decoder models and
-            towers for audio are refused.
+        UnknownRole: A module's role cannot be told; the message names its path and class. Encoder-decoder models are
+            refused.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM

@@ -18,11 +18,15 @@ from holdfast.errors import UnknownRole
 from holdfast.models.roles import ParameterRole, Role
 
 ATTENTION_CLASS = re.compile(r"Attention(V?\d+)?$")
-MIXER_CLASS = re.compile(r"(Mixer|Mamba\d*|GatedDeltaNet|ShortConv|RecurrentBlock|RgLru|[ms]LSTMLayer)$")
+MIXER_CLASS = re.compile(r"(Mixer|Mamba\d*|GatedDeltaNet|ShortConv|RecurrentBlock|RgLru|LSTMLayer)$")
 MLP_CLASS = re.compile(r"(MLP|Mlp|FeedForward|FFN|FFNLayer)$")
 ROUTER_CLASS = re.compile(r"(Router|Gate|Gating)$")
 EXPERTS_CLASS = re.compile(r"Experts$")
-PROJECTOR_CLASS = re.compile(r"(Projector|Connector|Merger|Aligner|Resampler|Projection|Adapter)$")
+PROJECTOR_CLASS = re.compile(
+    r"(Projector|Connector|Merger|Aligner|Resampler|Projection|Adapter|MultimodalEmbedder)(MLP|Model)?$"
+)
+PER_LAYER_EMBEDDING = re.compile(r"^per_layer_")
+NORM_CLASS = re.compile(r"Norm(Gated|PerHead)?$")
 CROSS = re.compile(r"cross_?att|^encoder_attn$|^EncDecAttention$", re.IGNORECASE)
 QUERY_KEY_VALUE = (
     frozenset({"q_proj", "k_proj", "v_proj"}),
@@ -52,11 +56,12 @@ class Tree:
 
     modules: dict[str, nn.Module]
     towers: dict[str, str]
-    """Path of a tower to its modality: ``vision``, or the name of a modality without a role."""
+    """Path of a tower to its modality: ``vision``, ``audio``, or the name of a modality without a role."""
     stacks: tuple[Stack, ...]
-    """Blocks of the vision towers."""
+    """Blocks of the towers."""
     decoder: Stack
-    head: nn.Module | None
+    heads: frozenset[int]
+    """Identities of the output projections."""
 
 
 def parameter_roles(model: nn.Module) -> tuple[ParameterRole, ...]:
@@ -87,21 +92,26 @@ def read(model: nn.Module) -> Tree:
         raise _unknown("", model, "no transformers PreTrainedModel is in it")
     if root.config.is_encoder_decoder:
         raise _unknown("", root, "it is an encoder-decoder model; holdfast trains decoder-only models")
-    towers = dict(_towers(modules, root))
-    stacks = [stack for stack in _stacks(modules) if not _is_under(stack.path, towers)]
-    n_blocks = root.config.get_text_config(decoder=True).num_hidden_layers
-    fitting = [stack for stack in stacks if stack.length == n_blocks]
-    if len(fitting) != 1:
-        found = ", ".join(f"{stack.path} ({stack.length})" for stack in stacks) or "none"
-        raise _unknown("", root, f"expected one stack of {n_blocks} decoder blocks outside of towers, found: {found}")
-    vision: list[Stack] = []
+    joints = dict.fromkeys((path for path, module in modules.items() if _is_projector(module)), "")
+    towers = dict(_towers(modules, root, joints))
+    everywhere = tuple(_stacks(modules))
+    stacks = [stack for stack in everywhere if not _is_under(stack.path, towers) and not _is_under(stack.path, joints)]
+    if len(stacks) > 1:
+        n_blocks = root.config.get_text_config(decoder=True).num_hidden_layers
+        stacks = [stack for stack in stacks if stack.length == n_blocks]
+    if len(stacks) != 1:
+        found = ", ".join(f"{stack.path} ({stack.length})" for stack in everywhere) or "none"
+        raise _unknown("", root, f"one stack of decoder blocks outside of towers was expected, found: {found}")
+    inside: list[Stack] = []
     for tower in towers:
         first = 0
-        for stack in _stacks(modules):
+        for stack in everywhere:
             if _is_under(stack.path, {tower: ""}):
-                vision.append(Stack(stack.path, stack.length, first))
+                inside.append(Stack(stack.path, stack.length, first))
                 first += stack.length
-    return Tree(modules, towers, tuple(vision), fitting[0], root.get_output_embeddings())
+    parts = [module for module in modules.values() if isinstance(module, PreTrainedModel)]
+    heads = frozenset(id(head) for part in parts if (head := part.get_output_embeddings()) is not None)
+    return Tree(modules, towers, tuple(inside), stacks[0], heads)
 
 
 def role_of(name: str, tree: Tree) -> tuple[Role, int | None]:
@@ -110,10 +120,11 @@ def role_of(name: str, tree: Tree) -> tuple[Role, int | None]:
     path = _ancestors(owner_path)
     for tower, modality in tree.towers.items():
         if tower in path:
-            if modality != Role.VISION:
+            if modality not in (Role.VISION, Role.AUDIO):
                 raise _unknown(tower, tree.modules[tower], f"it is a tower for {modality!r}, which has no role")
-            return Role.VISION, next((layer for s in tree.stacks if (layer := _layer(owner_path, s)) is not None), None)
-    if any(tree.modules[above] is tree.head for above in path if tree.head is not None):
+            found = (layer for stack in tree.stacks if (layer := _layer(owner_path, stack)) is not None)
+            return Role(modality), next(found, None)
+    if any(id(tree.modules[above]) in tree.heads for above in path):
         return Role.HEAD, None
     layer = _layer(owner_path, tree.decoder)
     if layer is not None:
@@ -134,10 +145,14 @@ def _role_in_block(owner_path: str, leaf: str, tree: Tree) -> Role:
     for path in below:
         module, name = tree.modules[path], path.rpartition(".")[2]
         crossing = crossing or bool(CROSS.search(name) or CROSS.search(type(module).__name__))
+        if NORM_CLASS.search(type(module).__name__):
+            return Role.NORM
         if _is_mixer(module):
             return Role.MIXER
         if _is_attention(module):
             return Role.CROSS_ATTENTION if crossing else Role.ATTENTION
+        if PER_LAYER_EMBEDDING.search(name) and isinstance(_inner(module), nn.Linear):
+            return Role.EMBEDDING
         role = _role_of_child(parent, name, module)
         if role is not None:
             return role
@@ -146,7 +161,8 @@ def _role_in_block(owner_path: str, leaf: str, tree: Tree) -> Role:
         return Role.ROUTER
     if not below and getattr(owner, leaf).numel() == 1 and _has_cross_attention(owner):
         return Role.CROSS_ATTENTION
-    raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r} is for", block=type(parent).__name__)
+    block = type(tree.modules[block_path]).__name__
+    raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r} is for", block=block)
 
 
 def _role_of_child(parent: nn.Module, name: str, module: nn.Module) -> Role | None:
@@ -170,34 +186,37 @@ def _role_of_child(parent: nn.Module, name: str, module: nn.Module) -> Role | No
 def _role_outside(owner_path: str, leaf: str, tree: Tree) -> Role:
     """Return the role of a parameter outside of blocks, towers and head."""
     owner = tree.modules[owner_path]
-    side = _beside_tower(owner_path, tree)
+    composites = {tower.rpartition(".")[0] for tower in tree.towers}
+    side = next((side for composite in composites if (side := _beside_tower(owner_path, composite, tree))), None)
     if side is not None:
         joint = tree.modules[side]
-        if PROJECTOR_CLASS.search(type(joint).__name__) or isinstance(_inner(joint), nn.Linear):
+        if _is_projector(joint) or isinstance(_inner(joint), nn.Linear):
             return Role.PROJECTOR
-        raise _unknown(
-            side, joint, "it stands between a tower and the language model, but is no known kind of projector"
-        )
+        raise _unknown(side, joint, "it joins a tower and the language model, but is no known kind of projector")
+    if owner_path in composites:
+        return Role.PROJECTOR  # what holds tower and language model owns nothing but what joins them: a row separator
+    if isinstance(owner, nn.Embedding):
+        return Role.EMBEDDING
     if _is_norm(owner):
         return Role.NORM
-    if any(isinstance(_inner(tree.modules[path]), nn.Embedding) for path in _ancestors(owner_path)):
+    above = _ancestors(owner_path)
+    if any(isinstance(_inner(tree.modules[path]), nn.Embedding) for path in above):
+        return Role.EMBEDDING
+    if any(PER_LAYER_EMBEDDING.search(path.rpartition(".")[2]) for path in above):
         return Role.EMBEDDING
     raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r}, outside of the blocks, is for")
 
 
-def _beside_tower(owner_path: str, tree: Tree) -> str | None:
+def _beside_tower(owner_path: str, composite: str, tree: Tree) -> str | None:
     """Return the path of the tower's sibling that holds ``owner_path``, unless that is the language model."""
-    for tower in tree.towers:
-        composite = tower.rpartition(".")[0]
-        if owner_path == composite or not owner_path.startswith(composite + "." if composite else ""):
-            continue
-        sibling = ".".join(owner_path.split(".")[: tower.count(".") + 1])
-        if not tree.decoder.path.startswith(sibling + "."):
-            return sibling
-    return None
+    if owner_path == composite or not owner_path.startswith(composite + "." if composite else ""):
+        return None
+    depth = len(composite.split(".")) + 1 if composite else 1
+    sibling = ".".join(owner_path.split(".")[:depth])
+    return None if tree.decoder.path.startswith(sibling + ".") else sibling
 
 
-def _towers(modules: dict[str, nn.Module], root: PreTrainedModel) -> Iterator[tuple[str, str]]:
+def _towers(modules: dict[str, nn.Module], root: PreTrainedModel, joints: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the outermost sub-models that are configured by a non-text part of the root's configuration."""
     parts = {
         key: type(value)
@@ -207,7 +226,9 @@ def _towers(modules: dict[str, nn.Module], root: PreTrainedModel) -> Iterator[tu
     text = type(root.config.get_text_config(decoder=True))
     found: list[str] = []
     for path, module in modules.items():
-        if module is root or not isinstance(module, PreTrainedModel) or _is_under(path, dict.fromkeys(found, "")):
+        if module is root or not isinstance(module, PreTrainedModel):
+            continue
+        if _is_under(path, dict.fromkeys(found, "")) or _is_under(path, joints):
             continue
         kind = type(module.config)
         for key, part in parts.items():
@@ -230,7 +251,11 @@ def _stacks(modules: dict[str, nn.Module]) -> Iterator[Stack]:
 
 def _is_norm(module: nn.Module) -> bool:
     own = [parameter for _, parameter in module.named_parameters(recurse=False)]
-    return bool(own) and "Norm" in type(module).__name__ and all(parameter.ndim <= 2 for parameter in own)
+    return "Norm" in type(module).__name__ and bool(own) and all(parameter.ndim <= 2 for parameter in own)
+
+
+def _is_projector(module: nn.Module) -> bool:
+    return bool(PROJECTOR_CLASS.search(type(module).__name__))
 
 
 def _is_mixer(module: nn.Module) -> bool:
@@ -256,9 +281,7 @@ def _n_experts(module: nn.Module) -> int:
         if _experts_in(name, child):
             if isinstance(child, nn.ModuleList):
                 return len(child)
-            sizes = {p.shape[0] for p in child.parameters() if p.ndim == 3}
-            if len(sizes) == 1:
-                return int(sizes.pop())
+            return max((int(p.shape[0]) for p in child.parameters() if p.ndim == 3), default=0)
     return 0
 
 

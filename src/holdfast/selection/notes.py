@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from holdfast.models.roles import ParameterRole, Role
 from holdfast.selection.base import Selection, spans
 
-BESIDE_TEXT = frozenset({Role.VISION, Role.PROJECTOR})
-"""Roles that only run where there are images."""
+TOWERS = frozenset({Role.VISION, Role.AUDIO})
+BESIDE_TEXT = TOWERS | {Role.PROJECTOR}
+"""Roles that only run where there are images or sounds."""
 
 
 def tied_notes(selection: Selection, wanted: Sequence[ParameterRole], taken: Sequence[ParameterRole]) -> Iterable[str]:
@@ -29,7 +30,7 @@ def idle_notes(left_out: Sequence[ParameterRole]) -> Iterable[str]:
     """Say what was asked for and does not run on text."""
     towers = sum(p.n_parameters for p in left_out if p.role in BESIDE_TEXT)
     if towers:
-        yield f"vision tower and projector do not run on text: {towers:,} parameters stay frozen"
+        yield f"towers and projectors do not run on text: {towers:,} parameters stay frozen"
     blocks = [p for p in left_out if p.role not in BESIDE_TEXT]
     if blocks:
         indices = spans({p.layer for p in blocks if p.layer is not None})

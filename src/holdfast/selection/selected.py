@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from holdfast.models.roles import ParameterRole, Role
 from holdfast.selection.base import Selection, spans, take
 from holdfast.selection.globs import matches
 from holdfast.selection.match import Matched, matched_depth
-from holdfast.selection.notes import BESIDE_TEXT, cross_attention_notes, idle_notes, tied_notes
+from holdfast.selection.notes import BESIDE_TEXT, TOWERS, cross_attention_notes, idle_notes, tied_notes
 
 TOKEN_MIXING = frozenset({Role.ATTENTION, Role.MIXER})
 
@@ -121,32 +121,32 @@ def select(parameter_roles: Sequence[ParameterRole], selection: Selection, *, te
 
 
 class _Limits(NamedTuple):
-    """Blocks that ``layers`` or ``match`` allows, of the decoder and of the vision tower; None is no limit."""
+    """Blocks that ``layers`` or ``match`` allows, of the decoder and of each tower; None is no limit."""
 
     decoder: frozenset[int] | None
-    vision: frozenset[int] | None
+    towers: Mapping[Role, frozenset[int]]
 
     def of(self, parameter: ParameterRole) -> frozenset[int] | None:
-        return self.vision if parameter.role is Role.VISION else self.decoder
+        return self.towers.get(parameter.role) if parameter.role in TOWERS else self.decoder
 
 
 def _limits(selection: Selection, running: Sequence[ParameterRole], matched: Matched | None) -> _Limits:
     if matched is not None:
-        return _Limits(frozenset(matched.layers), None)
+        return _Limits(frozenset(matched.layers), {})
     if selection.layers is None:
-        return _Limits(None, None)
-    decoder = vision = None
-    if selection.include or selection.wanted - {Role.VISION}:
-        decoder = frozenset(selection.layers.choose(_blocks(running, vision=False)))
-    if Role.VISION in selection.roles:
-        vision = frozenset(selection.layers.choose(_blocks(running, vision=True)))
-    return _Limits(decoder, vision)
+        return _Limits(None, {})
+    layers = selection.layers
+    decoder = None
+    if selection.include or selection.wanted - TOWERS:
+        decoder = frozenset(layers.choose(_blocks(running)))
+    asked = [role for role in selection.roles if role in TOWERS]
+    return _Limits(decoder, {role: frozenset(layers.choose(_blocks(running, tower=role))) for role in asked})
 
 
 def _by_role(parameter: ParameterRole, selection: Selection, limits: _Limits) -> bool:
     if not selection.wanted & {parameter.role, *parameter.tied_roles}:
         return False
-    if selection.whole_blocks and parameter.role is Role.VISION and Role.VISION not in selection.roles:
+    if selection.whole_blocks and parameter.role in TOWERS and parameter.role not in selection.roles:
         return False
     limit = limits.of(parameter)
     return limit is None or parameter.layer in limit
@@ -162,9 +162,10 @@ def _named(parameter: ParameterRole, glob: str) -> bool:
     return any(matches(glob, name) for name in (parameter.name, *parameter.tied))
 
 
-def _blocks(parameters: Iterable[ParameterRole], *, vision: bool) -> tuple[int, ...]:
-    found = {p.layer for p in parameters if p.layer is not None and (p.role is Role.VISION) == vision}
-    return tuple(sorted(found))
+def _blocks(parameters: Iterable[ParameterRole], *, tower: Role | None = None) -> tuple[int, ...]:
+    """Return the indices of the blocks of the decoder, or of a tower."""
+    within = {tower} if tower else frozenset(Role) - TOWERS
+    return tuple(sorted({p.layer for p in parameters if p.layer is not None and p.role in within}))
 
 
 def _idle_blocks(parameters: Iterable[ParameterRole]) -> frozenset[int]:
@@ -190,9 +191,9 @@ def _solve(selection: Selection, running: Sequence[ParameterRole]) -> Matched:
     if not target:
         asked = ", ".join(selection.match.parameters_of)
         raise SelectionError(f"match: the model has no parameters of {asked}. {_roles_in(running)}")
-    counts = dict.fromkeys(_blocks(running, vision=False), 0)
+    counts = dict.fromkeys(_blocks(running), 0)
     for parameter in running:
-        if parameter.role is not Role.VISION and parameter.role in selection.wanted and parameter.layer is not None:
+        if parameter.role in selection.wanted - TOWERS and parameter.layer is not None:
             counts[parameter.layer] += parameter.n_parameters
     start = selection.match.start
     depth = matched_depth(counts, target, start=start)
