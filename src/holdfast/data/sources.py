@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from holdfast import members
 from holdfast.data.encode import Encoded, encode_all
+from holdfast.data.fingerprint import digest, options_of
 from holdfast.data.rows import read_rows
 from holdfast.environments import ENVIRONMENTS
 from holdfast.environments.base import Environment
@@ -59,7 +57,7 @@ class ExampleRows:
 
     def fingerprint(self) -> str:
         """Return SHA-256 over prompts and completions, in order; not over file names."""
-        return _digest([example.prompt, example.completion] for example in self.examples)
+        return digest([example.prompt, example.completion] for example in self.examples)
 
 
 class EnvironmentRows:
@@ -111,9 +109,9 @@ class EnvironmentRows:
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the environment's options, the sequence's name, and the text of its first rows."""
-        name = [self.environment.name, _options(self.environment), self.rule, self.split, self.seed, self.size]
+        name = [self.environment.name, options_of(self.environment), self.rule, self.split, self.seed, self.size]
         first = [self.example(index) for index in range(min(self.size, PRINTED_ROWS))]
-        return _digest([name, *([example.prompt, example.completion] for example in first)])
+        return digest([name, *([example.prompt, example.completion] for example in first)])
 
 
 def environment_of(
@@ -161,16 +159,3 @@ def source_of(
         environment, rule=data.rule, split=data.split, seed=data.seed, size=data.size,
         tokenizer=tokenizer, max_length=max_length,
     )  # fmt: skip
-
-
-def _options(environment: Environment) -> str:
-    if not dataclasses.is_dataclass(environment):
-        return repr(environment)
-    return repr([(field.name, getattr(environment, field.name)) for field in dataclasses.fields(environment)])
-
-
-def _digest(values: Iterable[Any]) -> str:
-    whole = hashlib.sha256()
-    for value in values:
-        whole.update(json.dumps(value, sort_keys=True, ensure_ascii=True).encode() + b"\n")
-    return whole.hexdigest()

@@ -1,0 +1,1 @@
+"""A model and a suite of problems in, estimates with intervals out."""
