@@ -11,11 +11,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from holdfast.models import durable, rng
 from holdfast.models.load import load
@@ -33,7 +34,20 @@ class Scene(NamedTuple):
     metrics: str
 
 
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are read from /proc"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
 AUDITED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """More threads make nothing faster at this size, and threads do not survive a fork."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def forked(work: Callable[[], object]) -> int:
