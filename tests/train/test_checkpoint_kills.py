@@ -158,14 +158,16 @@ def test_a_kill_at_any_time_of_a_save_loses_nothing(scene: Scene, tmp_path: Path
     assert not ended_by_kill(forked(fresh(scene, tmp_path).save))
     lasts = time.perf_counter() - started
     killed = 0
-    for _ in range(30):
+    while killed < 20:
         run = fresh(scene, tmp_path)
         pid = forked(run.save)
         time.sleep(times.random() * lasts)
         os.kill(pid, signal.SIGKILL)
-        killed += ended_by_kill(pid)
+        if ended_by_kill(pid):
+            killed += 1
+        else:
+            lasts *= 0.9  # the machine is less busy than when the save was timed
         goes_on_as_unbroken(run.folder, scene)
-    assert killed >= 15
 
 
 def test_a_kill_at_any_file_event_of_pruning_leaves_the_newest(scene: Scene, tmp_path: Path) -> None:
