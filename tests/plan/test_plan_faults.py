@@ -70,6 +70,17 @@ def test_an_ood_suite_under_the_training_rule_is_refused_unless_it_differs_elsew
     assert "also the training rule" in faults_of(suites=same)["suites.ood.rule"]
     assert faults_of(suites={"ood": {**CARDS, "purpose": "ood", "prompt_style": "terse"}}) == {}
     assert faults_of(suites={"id": {**CARDS, "purpose": "id"}}) == {}
+    assert set(faults_of(suites={"ood": {"environment": "general_points", "purpose": "ood"}})) == {"suites.ood.rule"}
+
+
+def test_a_suite_without_a_rule_asks_under_the_training_rule() -> None:
+    assert faults_of(suites={"id": {"environment": "general_points", "purpose": "id"}}) == {}
+
+
+def test_an_unknown_scorer_and_split_are_named() -> None:
+    found = faults_of(suites={"id": {**CARDS, "purpose": "id", "scorer": "exat", "split": "tset"}})
+    assert 'Did you mean "exact"?' in found["suites.id.scorer"]
+    assert 'Did you mean "test"?' in found["suites.id.split"]
 
 
 def test_a_signal_that_reads_a_suite_that_is_not_there_is_refused() -> None:

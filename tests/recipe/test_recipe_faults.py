@@ -80,7 +80,8 @@ def test_a_long_list_of_choices_is_left_out_where_a_near_name_is_found() -> None
 
 
 def test_the_keys_of_a_suite_that_is_called_data_are_those_of_a_suite() -> None:
-    assert "purpose" in keys_at(("suites", "data")) and "purpose" not in keys_at(("data",))
+    assert "purpose" in keys_at(("suites", "data"))
+    assert "purpose" not in keys_at(("data",))
 
 
 def test_where_a_run_is_written_is_no_part_of_its_identity_and_its_seed_is() -> None:

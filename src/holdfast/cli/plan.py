@@ -23,7 +23,7 @@ def plan(
 
     asked = recipe_values(words or [], config=config, verb="plan")
     recipe = planning.check(asked.values, source=asked.source, allow_code=allow_code)
-    made = planning.plan(recipe)
+    made = planning.plan(recipe, allow_code=allow_code)
     if json:
         from json import dumps
 

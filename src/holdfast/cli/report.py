@@ -15,10 +15,10 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about runs, and print their results."""
-    from holdfast.cli.console import console, show_results
-    from holdfast.report import load_runs, write
+    from holdfast.cli.console import console, show
+    from holdfast.report import load_runs, table, write
 
     runs = load_runs(paths)
-    show_results(console(), runs)
+    show(console(), table(runs))
     page = write(runs, output or (paths[0] if paths[0].is_dir() else paths[0].parent))
     typer.echo(f"report: {page}")

@@ -11,7 +11,7 @@ import typer
 def study(
     file: Annotated[Path, typer.Argument(help="A study: a base recipe, axes and seeds.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that studies share their runs in.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder in which studies share their runs.")] = Path("runs"),
     jobs: Annotated[str | None, typer.Option(help="Runs at a time: a number, or auto.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "--dry_run", help="List the runs; train nothing.")] = False,
     allow_code: Annotated[
@@ -20,16 +20,19 @@ def study(
 ) -> None:
     """Train a grid of recipes over seeds; finished runs are skipped, broken-off ones go on."""
     from holdfast.cli.console import console, show_arms
-    from holdfast.study import expand, load
+    from holdfast.study import load
 
-    plan = load(file, allow_code=allow_code)
-    arms = expand(plan, runs=runs)
-    show_arms(console(), arms)
+    asked = load(file, allow_code=allow_code)
+    show_arms(console(), asked.arms)
     if dry_run:
         return
-    from holdfast.cli.studying import study_and_show
+    from holdfast.cli.studying import jobs_of, study_and_show
 
-    folder = output or Path("studies") / file.stem
-    failed = study_and_show(plan, arms, folder=folder, runs=runs, jobs=jobs, again=f"holdfast study {file}")
-    if failed:
-        raise typer.Exit(1)
+    study_and_show(
+        asked,
+        folder=output or Path("runs") / "studies" / file.stem,
+        runs=runs,
+        jobs=jobs_of(jobs, asked.jobs),
+        allow_code=allow_code,
+        again=f"holdfast study {file}" + (f" --output {output}" if output else ""),
+    )

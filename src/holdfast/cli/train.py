@@ -36,11 +36,12 @@ def train(
         return
     from holdfast.cli.training import train_and_show
 
-    folder = (
-        Path(recipe.output_dir)
-        if recipe.output_dir
-        else Path("runs") / f"{Path(asked.source).stem}-{recipe.hash()[:8]}"
+    result = train_and_show(
+        recipe,
+        folder=Path(recipe.output_dir or f"runs/{Path(asked.source).stem}-{recipe.hash()[:8]}"),
+        base_cache=base_cache,
+        allow_code=allow_code,
+        again=" ".join(["holdfast train", *(words or []), *(["--config", config] if config else [])]),
     )
-    status = train_and_show(recipe, folder=folder, base_cache=base_cache, again=f"holdfast train {asked.source}")
-    if status == "interrupted":
+    if result.status == "interrupted":
         raise typer.Exit(130)

@@ -1,5 +1,7 @@
 """What a recipe will train, cost and need: its faults in a second, its figures before anything is trained."""
 
+from holdfast.plan.estimate import Plan, SuitePlan, label_of, plan
+from holdfast.plan.exposure import exposure_label
 from holdfast.plan.faults import check, member_faults
 
-__all__ = ["check", "member_faults"]
+__all__ = ["Plan", "SuitePlan", "check", "exposure_label", "label_of", "member_faults", "plan"]

@@ -14,14 +14,13 @@ from holdfast import members
 from holdfast.environments import ENVIRONMENTS
 from holdfast.environments.base import SPLITS
 from holdfast.errors import Fault, ModelNotFound, RecipeError, UnknownName, UserError
+from holdfast.evaluate.scorers import SCORERS, find_scorer
+from holdfast.evaluate.suite import suite_read
 from holdfast.models import find
 from holdfast.objectives import OBJECTIVES
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
 from holdfast.signals import SIGNALS
-
-SCORERS = ("exact", "contains")
-"""How a suite made of the user's own rows is judged."""
 
 Block = Mapping[str, Any]
 
@@ -97,17 +96,26 @@ def _suite_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
             continue
         where = f"suites.{name}"
         yield from _source_faults(where, _with_options_of(data, suite), values, allow_code, own=suite)
-        split, scorer = suite.get("split"), suite.get("scorer", SCORERS[0])
+        split, scorer = suite.get("split"), suite.get("scorer")
         if isinstance(split, str) and split not in SPLITS:
             yield Fault(f"{where}.split", f"no such split: {split!r}", suggest(split, SPLITS))
-        if isinstance(scorer, str) and scorer not in SCORERS:
-            yield Fault(f"{where}.scorer", f"no such scorer: {scorer!r}", suggest(scorer, SCORERS))
+        if isinstance(scorer, str):
+            yield from _scorer_faults(f"{where}.scorer", scorer, allow_code)
         if suite.get("purpose") == "ood" and _same_task(data, suite):
             yield Fault(
                 f"{where}.rule",
-                f"{suite['rule']!r} is also the training rule, so the OOD score would repeat the ID score",
+                f"{data['rule']!r} is also the training rule, so the OOD score would repeat the ID score",
                 "Choose another rule, or write purpose: id.",
             )
+
+
+def _scorer_faults(where: str, scorer: str, allow_code: bool) -> Iterator[Fault]:
+    try:
+        find_scorer(scorer, allow_code=allow_code)
+    except UnknownName as fault:
+        yield Fault(where, fault.problem, suggest(scorer, SCORERS))
+    except UserError as fault:
+        yield Fault(where, str(fault))
 
 
 def _stop_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
@@ -126,7 +134,7 @@ def _stop_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
         return  # said above
     suites = [str(name) for name in _block(values.get("suites"))]
     for reading in signal.needs:
-        if reading.startswith("eval_") and _suite_of(reading, suites) is None:
+        if reading.startswith("eval_") and suite_read(reading, suites) is None:
             known = [f"eval_{name}_success" for name in suites]
             fix = suggest(reading, known) if known else "The recipe has no suites."
             yield Fault("stop.reads", f"{reading!r} belongs to no suite of this recipe", fix)
@@ -178,7 +186,7 @@ def _environment_faults(
         return
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     yield from _unknown_keys(where, own, (*schema, *known))
-    yield from _rule_faults(where, name, kind, own)
+    yield from _rule_faults(where, name, kind, own, inherited=block.get("rule"))
     playing = [rule for rule in in_play if _knows_rule(kind, rule)]
     options = {key: block[key] for key in known if key in block}
     try:
@@ -192,9 +200,9 @@ def _environment_faults(
             yield Fault(where, f"{name}: {fault}")
 
 
-def _rule_faults(where: str, name: str, kind: Any, own: Block) -> Iterator[Fault]:
+def _rule_faults(where: str, name: str, kind: Any, own: Block, *, inherited: Any) -> Iterator[Fault]:
     rule = own.get("rule")
-    if rule is None and not any(nearly(str(key), "rule") for key in own):
+    if rule is None and inherited is None and not any(nearly(str(key), "rule") for key in own):
         yield Fault(f"{where}.rule", "is missing", f"For example {', '.join(kind().rules)}.")
     elif isinstance(rule, str):
         try:
@@ -237,26 +245,20 @@ def _with_options_of(data: Block, suite: Block) -> Block:
     """The suite with the options that it leaves to ``data``, if both name one environment."""
     if suite.get("environment") is None or suite.get("environment") != data.get("environment"):
         return suite
-    options = {key: value for key, value in data.items() if key not in keys_at(("data",))}
+    options = {key: value for key, value in data.items() if key == "rule" or key not in keys_at(("data",))}
     return {**options, **suite}
 
 
 def _same_task(data: Block, suite: Block) -> bool:
-    named = suite.get("environment") is not None and suite.get("rule") is not None
-    return (
-        named and all(suite.get(key) == data.get(key) for key in ("environment", "rule")) and _same_options(data, suite)
-    )
+    """Whether a suite asks what is learned; without a rule of its own it asks under that of ``data``."""
+    named = data.get("environment") is not None and data.get("rule") is not None
+    same = suite.get("environment") == data.get("environment") and suite.get("rule") in (None, data.get("rule"))
+    return named and same and _same_options(data, suite)
 
 
 def _same_options(data: Block, suite: Block) -> bool:
     schema = {*keys_at(("data",)), *keys_at(("suites", ""))}
     return all(data.get(key) == value for key, value in suite.items() if key not in schema)
-
-
-def _suite_of(reading: str, suites: Iterable[str]) -> str | None:
-    """The suite whose name ``eval_<suite>_<metric>`` holds; the longest, since names may hold underscores."""
-    fitting = [name for name in suites if reading.startswith(f"eval_{name}_")]
-    return max(fitting, key=len, default=None)
 
 
 def _block(value: Any) -> Block:

@@ -1,0 +1,45 @@
+"""A run with everything a terminal shows of it: plan, progress, results, and where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from holdfast.cli.console import console, show, show_plan
+from holdfast.cli.progress import watched
+from holdfast.plan import plan
+from holdfast.recipe import Recipe
+from holdfast.report import load_runs, table
+from holdfast.run import RunResult, run
+
+
+def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, allow_code: bool, again: str) -> RunResult:
+    """Carry out a run, showing plan, progress, results and places.
+
+    Args:
+        recipe: Checked.
+        folder: The run folder.
+        base_cache: Folder of shared scores of the base.
+        allow_code: Whether the recipe may name outside code.
+        again: The command that goes on with a run that is broken off.
+    """
+    out = console()
+    show_plan(out, plan(recipe, allow_code=allow_code))
+    with watched(again=again) as progress:
+        result = run(recipe, folder=folder, progress=progress, base_cache=base_cache, allow_code=allow_code)
+    if result.status == "interrupted":
+        typer.echo(f"interrupted at step {result.steps}; the run is saved in {folder}. To go on: {again}", err=True)
+        return result
+    show(out, table(load_runs(folder)))
+    for name, place in places(folder):
+        typer.echo(f"{name}: {place}")
+    return result
+
+
+def places(folder: Path) -> list[tuple[str, Path]]:
+    """Return what a run left to look at, by name."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    report = folder / "report.html"
+    found = [("report", report)] if report.is_file() else []
+    return found + [("checkpoint", path) for path in checkpoints[-1:]]

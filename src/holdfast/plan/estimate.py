@@ -1,0 +1,295 @@
+"""What a recipe will train, cost and need, from the structure of its model: before any weight is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.plan.cautions import cautions
+from holdfast.plan.exposure import Exposure, exposure_label
+from holdfast.plan.memory import Memory, activation_bytes, estimate
+from holdfast.recipe import Recipe
+from holdfast.selection import PRESETS, Selected, parse, select
+
+if TYPE_CHECKING:
+    from holdfast.data.sources import Source
+    from holdfast.plan.skeleton import Skeleton
+    from holdfast.train.budget import Spent
+
+SAMPLED_STEPS = 8
+"""The first steps of the run, read from its data, whose mean shape stands for all."""
+WEIGHT_SCALE = 0.02
+"""Standard deviation of weights where a configuration names none."""
+
+
+class SuitePlan(NamedTuple):
+    """What a suite will ask.
+
+    Attributes:
+        purpose, rule, path: As in the recipe.
+        n: Problems at the last moment.
+        n_during: Problems at the moments between.
+        attempts: Answers per problem.
+        exposure: Whether the base has met the rule.
+    """
+
+    purpose: str
+    rule: str | None
+    path: str | None
+    n: int
+    n_during: int
+    attempts: int
+    exposure: Exposure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The figures of one run.
+
+    Attributes:
+        recipe: What was planned.
+        selected: What learns.
+        steps: Optimizer steps of this run.
+        step: What one mean step spends.
+        reference: The selection that fixes the budget, with its steps.
+        reference_steps: Its optimizer steps.
+        rows: Distinct rows of data.
+        memory: For this run.
+        memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
+        moments: Steps at which the suites are asked.
+        suites: By name.
+        warnings: What to hear before training, in sentences.
+    """
+
+    recipe: Recipe
+    selected: Selected
+    steps: int
+    step: Spent
+    reference: str
+    reference_steps: int
+    rows: int
+    memory: Memory
+    memory_of: Mapping[str, int | None]
+    moments: tuple[int, ...]
+    suites: Mapping[str, SuitePlan]
+    warnings: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The selection in words, as a figure's legend would call it."""
+        return label_of(self.recipe.trainable)
+
+    @property
+    def total(self) -> Spent:
+        """What the whole run spends, as far as its first steps tell."""
+        return replace(self.step, **{name: value * self.steps for name, value in self.step.to_json().items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``plan.json``."""
+        matched = self.selected.matched
+        return {
+            "trainable": {
+                "label": self.label,
+                "n_trainable": self.selected.n_parameters,
+                "n_parameters": self.selected.n_total,
+                "rows": [
+                    {
+                        "role": cell.role.value,
+                        "layer": cell.layer,
+                        "parameters": cell.of_parameters,
+                        "trainable": cell.n_parameters,
+                    }
+                    for cell in self.selected.table
+                ],
+                "matched": None
+                if matched is None
+                else {"depth": matched.depth, "layers": list(matched.layers), "mismatch": matched.mismatch},
+            },
+            "steps": self.steps,
+            "flops_per_step": self.step.flops,
+            "flops_total": self.total.flops,
+            "per_step": self.step.to_json(),
+            "total": self.total.to_json(),
+            "budget": {
+                "match": self.recipe.budget.match,
+                "reference": self.reference,
+                "reference_steps": self.reference_steps,
+            },
+            "rows": self.rows,
+            "memory": {
+                "weights": self.memory.weights,
+                "training": self.memory.training,
+                "activations": self.memory.activations,
+                "total": self.memory.total,
+                "fits_gb": self.memory.fits_gb,
+                "fits_gb_of": dict(self.memory_of),
+            },
+            "moments": list(self.moments),
+            "suites": {name: suite._asdict() for name, suite in self.suites.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) -> Plan:
+    """Plan a run without training anything. Reads the model's configuration, its tokenizer, and the first rows.
+
+    Args:
+        recipe: Checked by `holdfast.plan.check`.
+        allow_code: Whether the recipe may name outside code.
+        num_processes: Data-parallel processes; each takes ``per_device_train_batch_size`` rows.
+
+    Raises:
+        ModelError: the model cannot be found, or has a module whose role cannot be told.
+        SelectionError: the selection, or that of the budget's reference, matches nothing.
+        DataError: the rows cannot be read.
+    """
+    from holdfast.models.roles import roles
+    from holdfast.plan.skeleton import skeleton
+    from holdfast.train.budget import plan_steps
+    from holdfast.train.schedule import moments
+
+    bones = skeleton(
+        recipe.model_name_or_path, revision=recipe.model_revision, attn_implementation=recipe.attn_implementation
+    )
+    parameters = roles(bones.model)
+    selected = select(parameters, parse(recipe.trainable), text_only=True)
+    reference = select(parameters, parse(recipe.budget.reference), text_only=True)
+    source = _source(recipe, bones, allow_code=allow_code)
+    batches = _first_steps(recipe, source, bones, num_processes=num_processes)
+    step, reference_step = (_mean_step(bones.model, each.names, batches) for each in (selected, reference))
+    reference_steps = _reference_steps(recipe, rows=len(source), num_processes=num_processes)
+    whole = replace(
+        reference_step, **{name: value * reference_steps for name, value in reference_step.to_json().items()}
+    )
+    steps = plan_steps(recipe.budget.match, whole, step)
+    memory_of = {
+        preset: _memory(recipe, bones, select(parameters, parse(preset), text_only=True), batches).fits_gb
+        for preset, roles_of in PRESETS.items()
+        if any(parameter.role in roles_of for parameter in parameters)
+    }
+    every = recipe.evaluate_at
+    return Plan(
+        recipe=recipe,
+        selected=selected,
+        steps=steps,
+        step=step,
+        reference=label_of(recipe.budget.reference),
+        reference_steps=reference_steps,
+        rows=len(source),
+        memory=_memory(recipe, bones, selected, batches),
+        memory_of=memory_of,
+        moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
+        suites=_suites(recipe, bones.exposure),
+        warnings=tuple(_warnings(recipe, bones, selected, steps=steps, reference_steps=reference_steps)),
+    )
+
+
+def label_of(trainable: str | Mapping[str, Any]) -> str:
+    """Return a selection in words: ``"attention"``, ``"mlp, layers first:8"``."""
+    if isinstance(trainable, str):
+        return trainable
+    words = [str(trainable["preset"])] if "preset" in trainable else []
+    words += [" + ".join(map(str, trainable["roles"]))] if "roles" in trainable else []
+    words += [f"{key} {_short(value)}" for key, value in trainable.items() if key not in ("preset", "roles")]
+    return ", ".join(words)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_short(entry)}" for key, entry in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _source(recipe: Recipe, bones: Skeleton, *, allow_code: bool) -> Source:
+    from holdfast.data.sources import source_of
+    from holdfast.evaluate.suite import rules_in_play
+
+    return source_of(
+        recipe.data,
+        rules=rules_in_play(recipe),
+        tokenizer=bones.tokenizer,
+        max_length=recipe.max_length,
+        allow_code=allow_code,
+    )
+
+
+def _first_steps(recipe: Recipe, source: Source, bones: Skeleton, *, num_processes: int) -> list[list[Any]]:
+    """The micro-batches of the first steps that the run will take."""
+    from holdfast.data.batches import Batches
+
+    batches = Batches(
+        source,
+        seed=recipe.seed,
+        per_device_train_batch_size=recipe.per_device_train_batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps * num_processes,
+        pad_token_id=bones.tokenizer.pad_token_id or 0,
+    )
+    return [batches.next_step() for _ in range(SAMPLED_STEPS)]
+
+
+def _mean_step(model: Any, trainable: Sequence[str], batches: Sequence[Sequence[Any]]) -> Spent:
+    from holdfast.models.cost import cost
+    from holdfast.train.budget import Spent
+
+    priced, spent = cost(model, trainable), Spent()
+    for step in batches:
+        spent = spent.plus(priced.spent([batch.tensors() for batch in step]))
+    return Spent(**{name: value / len(batches) for name, value in spent.to_json().items()})
+
+
+def _reference_steps(recipe: Recipe, *, rows: int, num_processes: int) -> int:
+    if recipe.budget.steps is not None:
+        return recipe.budget.steps
+    assert recipe.budget.epochs is not None
+    step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * num_processes
+    return max(1, math.ceil(recipe.budget.epochs * rows / step))
+
+
+def _memory(recipe: Recipe, bones: Skeleton, selected: Selected, batches: Sequence[Sequence[Any]]) -> Memory:
+    computed = bones.stored if recipe.compute_dtype == "auto" else recipe.compute_dtype
+    tokens = max(batch.n_computed for step in batches for batch in step)
+    return estimate(
+        n_parameters=selected.n_total,
+        n_trainable=selected.n_parameters,
+        stored=bones.stored if recipe.dtype == "auto" else recipe.dtype,
+        computed=computed,
+        activations=activation_bytes(
+            bones.config, tokens=tokens, computed=computed, checkpointing=recipe.gradient_checkpointing
+        ),
+    )
+
+
+def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None) -> dict[str, SuitePlan]:
+    inherited = recipe.data.options
+    return {
+        name: SuitePlan(
+            purpose=suite.purpose,
+            rule=suite.rule,
+            path=suite.path,
+            n=suite.size,
+            n_during=suite.size_during or suite.size,
+            attempts=suite.attempts,
+            exposure=exposure_label(
+                exposure,
+                suite.environment,
+                suite.rule,
+                options={**(inherited if suite.environment == recipe.data.environment else {}), **suite.options},
+            ),
+        )
+        for name, suite in recipe.suites.items()
+    }
+
+
+def _warnings(recipe: Recipe, bones: Skeleton, selected: Selected, *, steps: int, reference_steps: int) -> list[str]:
+    scale = vars(bones.config.get_text_config()).get("initializer_range") or WEIGHT_SCALE
+    found = cautions(
+        recipe,
+        steps=steps,
+        reference_steps=reference_steps,
+        save_dtype=bones.stored if recipe.save_dtype == "auto" else recipe.save_dtype,
+        weight_scale=float(scale),
+        mismatch=None if selected.matched is None else selected.matched.mismatch,
+    )
+    return [*found, *selected.notes]
