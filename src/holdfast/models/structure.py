@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from holdfast.errors import UnknownRole
 from holdfast.models.roles import ParameterRole, Role
@@ -144,8 +144,8 @@ def _role_in_block(owner_path: str, leaf: str, tree: Tree) -> Role:
     crossing = False
     for path in below:
         module, name = tree.modules[path], path.rpartition(".")[2]
-        crossing = crossing or bool(CROSS.search(name) or CROSS.search(type(module).__name__))
-        if NORM_CLASS.search(type(module).__name__):
+        crossing = crossing or bool(CROSS.search(name) or CROSS.search(_class(module)))
+        if NORM_CLASS.search(_class(module)):
             return Role.NORM
         if _is_mixer(module):
             return Role.MIXER
@@ -157,9 +157,9 @@ def _role_in_block(owner_path: str, leaf: str, tree: Tree) -> Role:
         if role is not None:
             return role
         parent = module
-    if _n_experts(owner) and getattr(owner, leaf).shape[0] == _n_experts(owner):
+    if _n_experts(owner) and owner.get_parameter(leaf).shape[0] == _n_experts(owner):
         return Role.ROUTER
-    if not below and getattr(owner, leaf).numel() == 1 and _has_cross_attention(owner):
+    if not below and owner.get_parameter(leaf).numel() == 1 and _has_cross_attention(owner):
         return Role.CROSS_ATTENTION
     block = type(tree.modules[block_path]).__name__
     raise _unknown(owner_path, owner, f"nothing tells what its parameter {leaf!r} is for", block=block)
@@ -169,16 +169,16 @@ def _role_of_child(parent: nn.Module, name: str, module: nn.Module) -> Role | No
     """Return mlp or router where ``module``, seen beside its siblings, is decisive."""
     n_experts = _n_experts(parent)
     if n_experts:
-        if _experts_in(name, module):
+        if _holds_experts(name, module):
             return Role.MLP
-        if ROUTER_CLASS.search(type(module).__name__):
+        if ROUTER_CLASS.search(_class(module)):
             return Role.ROUTER
         inner = _inner(module)
         if isinstance(inner, nn.Linear) and inner.out_features in (n_experts, 1):
             return Role.ROUTER
     if _n_experts(module):
         return None
-    if MLP_CLASS.search(type(module).__name__) or (name in UP_AND_DOWN and _names(parent) >= UP_AND_DOWN):
+    if MLP_CLASS.search(_class(module)) or (name in UP_AND_DOWN and _names(parent) >= UP_AND_DOWN):
         return Role.MLP
     return None
 
@@ -218,11 +218,7 @@ def _beside_tower(owner_path: str, composite: str, tree: Tree) -> str | None:
 
 def _towers(modules: dict[str, nn.Module], root: PreTrainedModel, joints: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the outermost sub-models that are configured by a non-text part of the root's configuration."""
-    parts = {
-        key: type(value)
-        for key, value in vars(root.config).items()
-        if key.endswith("_config") and hasattr(value, "model_type")
-    }
+    parts = {key: type(value) for key, value in vars(root.config).items() if isinstance(value, PretrainedConfig)}
     text = type(root.config.get_text_config(decoder=True))
     found: list[str] = []
     for path, module in modules.items():
@@ -251,21 +247,21 @@ def _stacks(modules: dict[str, nn.Module]) -> Iterator[Stack]:
 
 def _is_norm(module: nn.Module) -> bool:
     own = [parameter for _, parameter in module.named_parameters(recurse=False)]
-    return "Norm" in type(module).__name__ and bool(own) and all(parameter.ndim <= 2 for parameter in own)
+    return "Norm" in _class(module) and bool(own) and all(parameter.ndim <= 2 for parameter in own)
 
 
 def _is_projector(module: nn.Module) -> bool:
-    return bool(PROJECTOR_CLASS.search(type(module).__name__))
+    return bool(PROJECTOR_CLASS.search(_class(module)))
 
 
 def _is_mixer(module: nn.Module) -> bool:
-    if MIXER_CLASS.search(type(module).__name__) or RECURRENCE_PARAMETERS & _names(module):
+    if MIXER_CLASS.search(_class(module)) or RECURRENCE_PARAMETERS & _names(module):
         return True
     return any(isinstance(_inner(child), nn.Conv1d) for child in module.children())
 
 
 def _is_attention(module: nn.Module) -> bool:
-    if ATTENTION_CLASS.search(type(module).__name__):
+    if ATTENTION_CLASS.search(_class(module)):
         return True
     names = _names(module)
     return any(evidence <= names for evidence in QUERY_KEY_VALUE)
@@ -278,27 +274,27 @@ def _has_cross_attention(block: nn.Module) -> bool:
 def _n_experts(module: nn.Module) -> int:
     """Return the number of experts among the children of ``module``; 0 if there are none."""
     for name, child in module.named_children():
-        if _experts_in(name, child):
-            if isinstance(child, nn.ModuleList):
-                return len(child)
-            return max((int(p.shape[0]) for p in child.parameters() if p.ndim == 3), default=0)
+        if _holds_experts(name, child):
+            sizes = [int(parameter.shape[0]) for parameter in child.parameters() if parameter.ndim == 3]
+            return len(child) if isinstance(child, nn.ModuleList) else max(sizes, default=0)
     return 0
 
 
-def _experts_in(name: str, module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv1d):
-        return False
-    if isinstance(module, nn.ModuleList):
+def _holds_experts(name: str, module: nn.Module) -> bool:
+    inner = _inner(module)
+    if isinstance(inner, nn.Conv1d):
+        return False  # its weight has three dimensions too
+    if isinstance(inner, nn.ModuleList):
         return "expert" in name
-    own = [parameter for _, parameter in _inner(module).named_parameters(recurse=False)]
-    return bool(EXPERTS_CLASS.search(type(module).__name__)) or any(parameter.ndim == 3 for parameter in own)
+    own = (parameter for _, parameter in inner.named_parameters(recurse=False))
+    return bool(EXPERTS_CLASS.search(_class(module))) or any(parameter.ndim == 3 for parameter in own)
 
 
 def _names(module: nn.Module) -> frozenset[str]:
     """Return the names of a module's children and own parameters."""
-    return frozenset(name for name, _ in module.named_children()) | frozenset(
-        name for name, _ in module.named_parameters(recurse=False)
-    )
+    inner = _inner(module)
+    own = (name for name, _ in inner.named_parameters(recurse=False))
+    return frozenset(own) | frozenset(name for name, _ in inner.named_children())
 
 
 def _inner(module: nn.Module) -> nn.Module:
@@ -308,6 +304,10 @@ def _inner(module: nn.Module) -> nn.Module:
         module = children["base_layer"]
         children = dict(module.named_children())
     return module
+
+
+def _class(module: nn.Module) -> str:
+    return type(_inner(module)).__name__
 
 
 def _layer(owner_path: str, stack: Stack) -> int | None:
