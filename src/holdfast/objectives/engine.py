@@ -144,7 +144,7 @@ class Engine:
         self.head = OutputHead(model)
         self.base = base
         self.base_head = None if base is None else OutputHead(base)
-        self._forward = model if forward is None else forward
+        self.forward = model if forward is None else forward
 
     def totals(self, batches: Sequence[Batch]) -> Totals:
         """Count what one optimizer step divides by; every rank must call it, once a step.
@@ -213,7 +213,7 @@ class Engine:
 
     def _trunk(self, batch: Batch) -> tuple[TrunkOutput, Tensor]:
         counted_BT = counted_targets(batch)
-        trunk = self.head.trunk(self._forward, _inputs(batch))
+        trunk = self.head.trunk(self.forward, _inputs(batch))
         if trunk.hidden_BTH.shape[:2] != counted_BT.shape:
             raise ModelError(
                 f"{self.head.name} made hidden states of shape {tuple(trunk.hidden_BTH.shape)} from labels of shape "

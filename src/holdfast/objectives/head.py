@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from holdfast.errors import ModelError
 
@@ -128,6 +129,9 @@ class OutputHead:
             ModelError: the forward does not call the head exactly once on (B, T, H), or changes its output in a way
                 that is not known.
         """
+        if isinstance(forward, FSDPModule):
+            # The head is used after the root's forward has ended: its weights must stay gathered until backward.
+            forward.set_reshard_after_forward(False, recurse=False)
         seen: list[Tensor] = []
         proof = _Ramp() if self._proved is None else None
 
@@ -163,8 +167,8 @@ class _Ramp:
     def replace(self, z_B1V: Tensor) -> Tensor:
         ramp_V = torch.linspace(-RAMP_REACH, RAMP_REACH, z_B1V.shape[-1], device=z_B1V.device).to(z_B1V.dtype)
         self.z_B1V = ramp_V.expand_as(z_B1V).clone()
-        # The zero keeps the graph: a wrapper's backward hooks hang on what its forward returns.
-        return self.z_B1V + 0 * z_B1V
+        # The empty sum keeps the graph: a wrapper's backward hooks hang on what its forward returns.
+        return self.z_B1V + z_B1V[..., :0].sum()
 
     def explain(self, logits_B1V: Tensor, candidates: tuple[LogitTransform, ...], name: str) -> LogitTransform:
         assert self.z_B1V is not None

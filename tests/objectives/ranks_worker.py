@@ -1,0 +1,57 @@
+"""Run by `test_ranks.py` under torchrun: compares two ranks with one process and prints the largest difference."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from objective_kit import largest_difference, naive_gradients, ragged, split
+
+import tiny_models
+from holdfast.objectives.dft import DFT
+from holdfast.objectives.engine import Engine
+
+
+def wrapped(model, kind):
+    if kind == "ddp":
+        return DistributedDataParallel(model)
+    for layer in model.model.layers:
+        fully_shard(layer)
+    return fully_shard(model, reshard_after_forward=True)
+
+
+def main(architecture: str, kind: str) -> None:
+    dist.init_process_group("gloo")
+    batch = ragged(rows=4)  # the last row has no target: one rank has a micro-batch without any
+    expected_loss, expected = naive_gradients(tiny_models.build(architecture), batch, torch.exp)
+    model = tiny_models.build(architecture)
+    forward = wrapped(model, kind)
+    engine = Engine(model, DFT(), forward=forward, chunk_rows=2)
+    mine = split(batch, 1)[2 * dist.get_rank() :][:2]
+    totals = engine.totals(mine)
+    parts = []
+    for part in mine:
+        parts.append(engine.loss(part, totals))
+        parts[-1].loss.backward()
+    loss = sum(part.objective for part in parts)
+    dist.all_reduce(loss)
+    found = {
+        name: p.grad.full_tensor() if kind == "fsdp" else p.grad
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
+    worst = max(abs(loss.item() / expected_loss - 1), largest_difference(found, expected))
+    if dist.get_rank() == 0:
+        print(f"worst {worst:.3e}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
