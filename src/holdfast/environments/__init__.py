@@ -3,3 +3,13 @@
 ENVIRONMENTS = {
     "general_points": "holdfast.environments.general_points:GeneralPoints",
 }
+
+MIXTURES = {
+    "general_points": "holdfast.environments.general_points.mixture:Mixture",
+}
+"""What base models are pre-trained on."""
+
+TEXTS = {
+    "general_points": "holdfast.environments.general_points.vocabulary:vocabulary_texts",
+}
+"""All fixed texts of an environment, for tokenizers made of words."""

@@ -1,0 +1,306 @@
+"""The one training loop: every method runs on it, on Accelerate, resumable bit for bit.
+
+The loop yields *moments* to one callable and knows nothing of suites or stopping. At a moment the model is live;
+whatever the callable measures, the training state that it finds afterwards is the one it left (`models.compute.exported`
+restores weights, mode and random states).
+
+The whole algorithm::
+
+    for step in range(start, total):
+        micro_batches = method.next_step()                  # one optimizer step's rows
+        totals = method.totals(micro_batches)               # global denominators, all ranks
+        for batch in micro_batches:
+            backward(method.loss(batch, totals))            # already divided: micro-batches add up
+        clip, set the learning rate, optimizer step
+        if step + 1 in moments: decision = on_moment(...)   # rank 0 decides, all ranks obey
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from holdfast.errors import NonFiniteLoss
+from holdfast.models.compute import compute
+from holdfast.records import Decision, Verb
+from holdfast.train.budget import Spent
+from holdfast.train.schedule import Shape, learning_rate
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class MicroLoss(NamedTuple):
+    """What a method says of one micro-batch.
+
+    Attributes:
+        loss: Scalar with graph, divided by the step's denominator over all micro-batches and ranks already.
+        sums: Figures that add up over micro-batches and ranks (``loss``, ``nll_sum``, ``tokens``, …).
+    """
+
+    loss: torch.Tensor
+    sums: Mapping[str, torch.Tensor | float]
+
+
+class Method(Protocol):
+    """What distinguishes one way of training from another: its batches and its loss."""
+
+    def next_step(self) -> Sequence[Batch]:
+        """Return the micro-batches of the next optimizer step, for this rank."""
+
+    def totals(self, batches: Sequence[Batch]) -> Any:
+        """Return the denominators of the step over all its micro-batches and ranks."""
+
+    def loss(self, batch: Batch, totals: Any) -> MicroLoss:
+        """Return the loss of one micro-batch."""
+
+    def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
+        """Turn the step's summed metrics into what is logged (``loss``, ``nll``, …)."""
+
+    def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+        """Return what the step costs, as increments of `Spent`."""
+
+    @property
+    def cursor(self) -> Mapping[str, int]:
+        """Return where in the data the method stands, as JSON."""
+
+    def seek(self, cursor: Mapping[str, int]) -> None:
+        """Go to a place that `cursor` returned."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the loop steps. Field names and meanings are those of Transformers' ``TrainingArguments``."""
+
+    steps: int
+    learning_rate: float
+    lr_scheduler_type: Shape = "constant_with_warmup"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    logging_steps: int = 10
+    save_steps: int = 0
+    seed: int = 0
+    compute_dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point of a run at which it is measured.
+
+    Attributes:
+        step: Optimizer steps taken so far.
+        spent: The budget used so far.
+        model: The live model. Measure it inside `models.compute.exported`.
+        save: Writes a checkpoint of this very moment and returns nothing; nothing else writes.
+    """
+
+    step: int
+    spent: Mapping[str, float]
+    model: nn.Module
+    save: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How training ended: ``finished``, ``stopped`` by a decision, or ``interrupted`` by the user."""
+
+    status: str
+    step: int
+    spent: Mapping[str, float]
+
+
+class Loop:
+    """Training of one model by one method; `state` and `resume` make it continue where it was.
+
+    Args:
+        model: Trainable weights in float32 (`models.compute.set_masters`), ``requires_grad`` set by `selection`.
+        method: Batches and loss.
+        settings: How to step.
+        accelerator: Made by the caller, who knows devices and trackers.
+    """
+
+    def __init__(self, model: nn.Module, method: Method, *, settings: Settings, accelerator: Accelerator) -> None:
+        self.settings, self.method, self.accelerator = settings, method, accelerator
+        self.trainable = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = make_optimizer(self.trainable, settings)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.step = 0
+        self.spent = Spent()
+        self._seconds = 0.0
+        self._tokens_at_log = 0.0
+        self._interrupted = False
+
+    def run(
+        self,
+        *,
+        moments: Collection[int],
+        on_moment: Callable[[Moment], Decision | None],
+        on_log: Callable[[Mapping[str, float]], None],
+        save: Callable[[Loop], None],
+    ) -> Ended:
+        """Train until the budget is used up, a decision says stop, or the user interrupts.
+
+        A first interrupt (SIGINT or SIGTERM) finishes the step and saves; a second one ends at once, which is safe
+        because a checkpoint appears whole or not at all.
+
+        Args:
+            moments: Steps to measure at. Step 0 is a moment only of a run that starts there.
+            on_moment: Measures and decides. Called on every rank; the decision of rank 0 counts.
+            on_log: Receives one line of metrics every ``logging_steps``.
+            save: Writes a checkpoint of the loop.
+
+        Raises:
+            NonFiniteLoss: before a weight is touched by NaN or infinity.
+        """
+        self.model.train()
+        if self.step == 0 and 0 in moments and self._stops(on_moment, save):
+            return self._ended("stopped")
+        with self._catch_interrupts():
+            while self.step < self.settings.steps:
+                started = time.perf_counter()
+                metrics = self._one_step()
+                self._seconds += time.perf_counter() - started
+                if self.step % self.settings.logging_steps == 0 or self.step in (1, self.settings.steps):
+                    on_log({**metrics, **self._pace()})
+                saves_now = self.settings.save_steps and self.step % self.settings.save_steps == 0
+                stops = self.step in moments and self._stops(on_moment, save)
+                if self._interrupted or saves_now:
+                    save(self)
+                if self._interrupted:
+                    return self._ended("interrupted")
+                if stops:
+                    return self._ended("stopped")
+        return self._ended("finished")
+
+    def state(self) -> dict[str, Any]:
+        """Return the scalars that a resumed run needs, as JSON. Weights and optimizer state are tensors: `checkpoint`."""
+        return {"step": self.step, "spent": self.spent.to_json(), "cursor": dict(self.method.cursor)}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take up the scalars of `state`; weights, optimizer and random states are restored by `checkpoint.restore`."""
+        self.step = int(state["step"])
+        self.spent = Spent.from_json(state["spent"])
+        self.method.seek(state["cursor"])
+
+    def _one_step(self) -> dict[str, float]:
+        settings, accelerator = self.settings, self.accelerator
+        rate = learning_rate(
+            settings.lr_scheduler_type,
+            self.step,
+            peak=settings.learning_rate,
+            total=settings.steps,
+            warmup_steps=settings.warmup_steps,
+        )
+        batches = self.method.next_step()
+        totals = self.method.totals(batches)
+        sums: dict[str, torch.Tensor | float] = {}
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with self._accumulating(last), compute(self.model, settings.compute_dtype):
+                out = self.method.loss(batch, totals)
+                accelerator.backward(out.loss)
+            for name, value in out.sums.items():
+                sums[name] = sums.get(name, 0.0) + value
+        norm = self._clip()
+        summed = self._reduced(sums)
+        if not (math.isfinite(summed["loss"]) and math.isfinite(norm)):
+            raise NonFiniteLoss(
+                f"step {self.step + 1}: loss {summed['loss']}, gradient norm {norm}. No weight was touched and nothing "
+                f"was saved by this step. Lower learning_rate ({settings.learning_rate}), or look at the rows of this step."
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.spent = self.spent.plus(self.method.step_cost(batches))
+        return {"step": self.step, "learning_rate": rate, "grad_norm": norm, **self.method.summarize(summed)}
+
+    @contextmanager
+    def _accumulating(self, last: bool) -> Iterator[None]:
+        if last or self.accelerator.num_processes == 1:
+            yield
+        else:
+            with self.accelerator.no_sync(self.model):
+                yield
+
+    def _clip(self) -> float:
+        limit = self.settings.max_grad_norm or math.inf
+        return float(self.accelerator.clip_grad_norm_(self.trainable, limit))
+
+    def _reduced(self, sums: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
+        if self.accelerator.num_processes == 1:
+            return {name: float(value) for name, value in sums.items()}
+        device = self.accelerator.device
+        values = torch.tensor([float(value) for value in sums.values()], dtype=torch.float64, device=device)
+        return dict(zip(sums, self.accelerator.reduce(values, "sum").tolist(), strict=True))
+
+    def _stops(self, on_moment: Callable[[Moment], Decision | None], save: Callable[[Loop], None]) -> bool:
+        moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))
+        decision = on_moment(moment)
+        self.model.train()
+        verdict = torch.tensor(int(decision is not None and decision.verdict is Verb.STOP), device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(verdict, src=0)
+        return bool(verdict.item())
+
+    def _pace(self) -> dict[str, float]:
+        """Return speed since the last line: wall-clock figures are in metrics only, never in records."""
+        tokens, seconds = self.spent.tokens - self._tokens_at_log, self._seconds
+        self._tokens_at_log, self._seconds = self.spent.tokens, 0.0
+        return {"tokens_per_second": tokens / seconds if seconds else math.nan}
+
+    def _ended(self, status: str) -> Ended:
+        return Ended(status, self.step, self.spent.to_json())
+
+    @contextmanager
+    def _catch_interrupts(self) -> Iterator[None]:
+        def remember(number: int, frame: object) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        try:
+            before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread, where Python allows no handlers: interrupts stay the caller's
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_optimizer(weights: Sequence[nn.Parameter], settings: Settings) -> torch.optim.AdamW:
+    """Return AdamW over ``weights``, fused where the device has a fused kernel. Vectors get no weight decay."""
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    vectors = [weight for weight in weights if weight.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        fused=True,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random states that libraries draw from (dropout, initialization). Data order never depends on them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
