@@ -92,9 +92,8 @@ def tokenizer():
     from transformers import PreTrainedTokenizerFast
 
     words = {f"w{i}": i for i in range(96)}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w3")), pad_token="w0", eos_token="w2", unk_token="w3"
-    )  # fmt: skip
+    by_word = Tokenizer(models.WordLevel(words, unk_token="w3"))
+    return PreTrainedTokenizerFast(tokenizer_object=by_word, pad_token="w0", eos_token="w2", unk_token="w3")
 
 
 @dataclass(frozen=True)
