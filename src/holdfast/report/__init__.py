@@ -1,0 +1,32 @@
+"""Run folders into tables, figures, one self-contained HTML page, and a model card.
+
+``load_runs(path)`` reads runs, ``table(runs)`` is what a terminal prints, ``write(path_or_runs, output)`` writes the
+page, ``write_card(run)`` the ``README.md`` of a run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.report.card import write_card
+from holdfast.report.load import RunData, load_runs
+from holdfast.report.tables import Table, table
+
+__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card"]
+
+
+def write(
+    source: Path | str | Sequence[Path | str] | Sequence[RunData],
+    output: Path | str,
+    *,
+    title: str | None = None,
+    date: str = "",
+) -> Path:
+    """Write the page and PNG copies of its figures; see `holdfast.report.page.write`, which this imports late.
+
+    Matplotlib takes half a second to import, which printing a table must not pay.
+    """
+    from holdfast.report import page
+
+    return page.write(source, output, title=title, date=date)

@@ -1,0 +1,174 @@
+"""How figures look, and how they become SVG inside a page and PNG beside it.
+
+Figures are made as objects, never through pyplot, so that no global figure list exists. Text in SVG stays text: it
+takes the page's font, can be selected and read aloud, and no glyph is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from holdfast.report.words import visible
+
+WIDTH = 9.0  # inches: 648 units of SVG, shown at 900 pixels, so that 9-point text is 12.5 pixels high
+INK, FAINT, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5b4a9e")
+"""Okabe and Ito 2008 without yellow and black, and a violet: told apart with any kind of color vision."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
+STYLE = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so that the layout is the same on every machine
+    "font.size": 9,
+    "text.parse_math": False,  # names may hold a dollar sign
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.2,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "holdfast",  # ids within the SVG are hashes; without a salt they change from run to run
+}
+FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+class Look(NamedTuple):
+    """How one arm is drawn in every figure."""
+
+    color: str
+    marker: str
+    dash: str
+
+
+class EndLabel(NamedTuple):
+    """Words at the right end of a line that ends at height ``y`` (in data units)."""
+
+    words: str
+    y: float
+    color: str
+
+
+def look(number: int) -> Look:
+    """Return the look of arm ``number``; 28 arms differ."""
+    place = number % len(COLORS)
+    return Look(COLORS[place], MARKERS[place], DASHES[number // len(COLORS) % len(DASHES)])
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and save in our style; the user's settings of matplotlib neither matter nor change."""
+    with warnings.catch_warnings():
+        # the SVG leaves glyphs to the browser's fonts, so one that DejaVu lacks matters to the PNG only
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            yield
+
+
+def new_figure(height: float) -> Figure:
+    """Return an empty figure of the page's width and a height in inches."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def label_ends(figure: Figure, panel: Axes, labels: Sequence[EndLabel]) -> None:
+    """Write each label beside the end of its line, pushed apart so that none covers another."""
+    figure.draw_without_rendering()
+    height = panel.get_window_extent().height * 72 / figure.dpi
+    gap = 11.5 / height  # of the panel's height, for 9-point text
+    to_axes = panel.transData + panel.transAxes.inverted()
+    wanted = sorted((float(to_axes.transform((panel.get_xlim()[1], label.y))[1]), label) for label in labels)
+    for place, (_, label) in zip(spread([at for at, _ in wanted], gap), wanted, strict=True):
+        panel.annotate(
+            visible(label.words), (1, place), xytext=(5, 0), xycoords="axes fraction", textcoords="offset points",
+            va="center", color=label.color, fontsize=8.5, annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(wanted: Sequence[float], gap: float, *, top: float = 1.0) -> list[float]:
+    """Return places at least ``gap`` apart and below ``top``, near the wanted ones (ascending).
+
+    Example:
+        >>> [round(place, 3) for place in spread([0.0, 0.5, 0.5], 0.1)]
+        [0.0, 0.45, 0.55]
+    """
+    groups: list[tuple[float, int]] = []  # middle and number of members
+    for place in wanted:
+        middle, count = place, 1
+        while groups and middle - gap * (count - 1) / 2 - gap < groups[-1][0] + gap * (groups[-1][1] - 1) / 2:
+            other, members = groups.pop()
+            middle, count = (middle * count + other * members) / (count + members), count + members
+        # a group may not leave the panel at the top, nor at the bottom if there is room above
+        middle = max(min(middle, top - gap * (count - 1) / 2), gap * (count - 1) / 2)
+        groups.append((middle, count))
+    return [middle + gap * (k - (count - 1) / 2) for middle, count in groups for k in range(count)]
+
+
+def to_svg(figure: Figure, *, prefix: str, title: str) -> Markup:
+    """Return a figure as inline SVG: ids that clash with no other figure, no date, no style of its own."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    # our own output a line ago, not a stranger's file
+    root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in {"metadata", "style"}:
+                parent.remove(child)
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            element.set(name, _own_id(name, value, prefix))
+    for name in ("width", "height"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-label", visible(title))
+    # safe: every text went through ElementTree, which escapes it
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704
+
+
+def to_png(figure: Figure, path: Path) -> None:
+    """Write a figure at 150 dots per inch."""
+    with style():
+        figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+
+
+def _own_id(name: str, value: str, prefix: str) -> str:
+    local = name.rpartition("}")[2]
+    if local == "id":
+        return prefix + value
+    if local == "href" and value.startswith("#"):
+        return f"#{prefix}{value[1:]}"
+    if local == "style":
+        return value.replace("'DejaVu Sans'", FONTS).replace("url(#", f"url(#{prefix}")
+    return value.replace("url(#", f"url(#{prefix}")

@@ -1,0 +1,287 @@
+"""One self-contained HTML page about runs, with PNG copies of its figures beside it.
+
+Nothing on the page is trusted: every value passes `words.visible` and then Jinja's escaping; the only markup that goes
+in as it is are our own SVG figures. The page holds no script and loads nothing, and its content policy forbids both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from holdfast.errors import RunFolderError
+from holdfast.report import caveats, drawing, figures, tables, words
+from holdfast.report.answers import LONGEST_PROMPT, LONGEST_REPLY, Flips, flips
+from holdfast.report.compare import ALL_PAIRS_UP_TO, Arm, Change, Result, all_suites, arms, called, duels, results
+from holdfast.report.load import RunData, load_runs
+from holdfast.report.stopping import Stop, stops
+from holdfast.signals.patience import Patience
+
+SIGNS = {Change.GAINED: "▲", Change.LOST: "▼", Change.KEPT: "=", Change.UNCLEAR: "?", Change.UNKNOWN: ""}
+CLASSES = {Change.GAINED: "gained", Change.LOST: "lost", Change.KEPT: "kept", Change.UNCLEAR: "unclear"}
+
+
+class Drawn(NamedTuple):
+    """A figure on the page."""
+
+    name: str
+    figure: Figure
+    svg: Markup
+    caption: str
+
+
+def write(
+    source: Path | str | Sequence[Path | str] | Sequence[RunData],
+    output: Path | str,
+    *,
+    title: str | None = None,
+    date: str = "",
+) -> Path:
+    """Write the page and its figures, and return the page's path.
+
+    The same runs give the same bytes: the page holds no time but ``date``.
+
+    Args:
+        source: Runs, or where `load_runs` finds them.
+        output: A folder (``report.html`` is written into it) or a ``.html`` file. Figures go into a folder beside the
+            page, ``report-figures/``.
+        title: Heading; made from the names of the arms if None.
+        date: Words for the head of the page.
+
+    Raises:
+        RunFolderError: there is no run, a folder holds none, or nothing can be written.
+    """
+    runs = _runs(source)
+    if not runs:
+        raise RunFolderError("there is no run to report")
+    path = Path(output)
+    if path.suffix != ".html":
+        path = path / "report.html"
+    groups = arms(runs)
+    made = _figures(groups)
+    text = _template().render(_context(groups, made, title=title or _title(groups), date=date))
+    try:
+        beside = path.with_name(f"{path.stem}-figures")
+        beside.mkdir(parents=True, exist_ok=True)
+        for drawn in made:
+            drawing.to_png(drawn.figure, beside / f"{drawn.name}.png")
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as fault:
+        raise RunFolderError(f"cannot write the report {path}: {fault.strerror}; choose another --output") from fault
+    return path
+
+
+def _runs(source: Path | str | Sequence[Path | str] | Sequence[RunData]) -> list[RunData]:
+    if isinstance(source, str | Path):
+        return load_runs(source)
+    ready = [one for one in source if isinstance(one, RunData)]
+    return ready if len(ready) == len(source) else load_runs([one for one in source if isinstance(one, str | Path)])
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
+    text = resources.files("holdfast.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _shown(value: Any) -> Any:
+    """Every value that the template writes comes by here; `Markup` is a macro's output or one of our figures."""
+    return value if isinstance(value, Markup) else words.visible(str(value))
+
+
+def _context(groups: Sequence[Arm], made: Sequence[Drawn], *, title: str, date: str) -> dict[str, Any]:
+    rows, against = results(groups), duels(groups)
+    measured = [row for row in rows if row.end is not None]
+    return {
+        "title": title,
+        "subtitle": _subtitle(groups, date),
+        "lead": _lead(measured, groups),
+        "verdicts": _verdicts(groups, measured),
+        "empty": "; ".join(f"{run.name}: {run.status}" for arm in groups for run in arm.runs),
+        "warnings": caveats.warnings(groups),
+        "curves": [drawn for drawn in made if drawn.name != "trained"],
+        "maps": [drawn for drawn in made if drawn.name == "trained"],
+        "result": tables.result_table(measured),
+        "emphasis": {str(change): css for change, css in CLASSES.items()},
+        "several_seeds": any(len(arm.measured) > 1 for arm in groups),
+        "duels": tables.duel_table(against),
+        "first_only": len(groups) > ALL_PAIRS_UP_TO,
+        "facts": tables.facts_table(groups),
+        "stops": [_stop_words(row) for row in stops(groups)] if measured else [],
+        "patience": Patience().patience,
+        "flips": [_flip_words(found) for found in flips(groups)],
+        "caveats": caveats.not_shown(groups),
+        "costs": tables.cost_table(groups),
+        "provenance": tables.provenance_table(groups),
+        "differences": tables.difference_table(groups),
+        "recipes": [{"name": arm.name, "text": _yaml(arm.runs[0])} for arm in groups],
+    }
+
+
+def _figures(groups: Sequence[Arm]) -> list[Drawn]:
+    measured = [arm for arm in groups if arm.measured]
+    made: list[tuple[str, Figure | None, str]] = []
+    if measured and all_suites(measured):
+        bands = "Bands are 95 % intervals in which each distinct problem counts once."
+        made.append(("success-steps", figures.success(groups, against="steps"), f"Success against steps. {bands}"))
+        if any("flops" in record.spent for arm in measured for run in arm.measured for record in run.records):
+            told = "Success against training FLOPs, counted per matrix product: frozen weights cost no weight gradient."
+            made.append(("success-flops", figures.success(groups, against="flops"), told))
+        told = (
+            "Out-of-distribution against in-distribution success, moment by moment; up is better at equal ID success."
+        )
+        made.append(("frontier", figures.frontier(groups), told))
+    told = "Plain negative log-likelihood of the training batches, whatever objective was minimized."
+    made.append(("learning", figures.learning_curves(groups), told))
+    told = "Share of the parameters of each role in each layer that was trained: blue all, gray none, white has none."
+    made.append(("trained", figures.trained(groups), told))
+    return [
+        Drawn(name, figure, drawing.to_svg(figure, prefix=f"{name}-", title=caption), caption)
+        for name, figure, caption in made
+        if figure is not None
+    ]
+
+
+def _title(groups: Sequence[Arm]) -> str:
+    return groups[0].name if len(groups) == 1 else f"{len(groups)} ways to fine-tune, compared"
+
+
+def _subtitle(groups: Sequence[Arm], date: str) -> str:
+    bases = list(dict.fromkeys(str(arm.runs[0].recipe.get("model_name_or_path", "?")) for arm in groups))
+    rules = list(dict.fromkeys(_learned(arm.runs[0]) for arm in groups))
+    runs = [run for arm in groups for run in arm.runs]
+    seeds = sorted({run.seed for run in runs})
+    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    named = "seed" if len(seeds) == 1 else "seeds"
+    parts = [f"base {words.listed(bases)}", f"trained on {words.listed(rules)}", counted]
+    parts.append(f"{named} {', '.join(map(str, seeds))}")
+    return " · ".join([*parts, date] if date else parts)
+
+
+def _learned(run: RunData) -> str:
+    data = run.recipe.get("data", {})
+    if data.get("path"):
+        return str(data["path"])
+    return f"{data.get('environment', '?')}, rule {data.get('rule', '?')}"
+
+
+def _lead(rows: Sequence[Result], groups: Sequence[Arm]) -> str:
+    """Say in one or two sentences what became of the success outside of the training distribution."""
+    outside = [row for row in rows if row.suite.purpose != "id" and row.paired is not None]
+    if not outside:
+        return ""
+    names = [arm.name for arm in groups if any(row.arm is arm for row in outside)]
+    lost = [name for name in names if any(row.arm.name == name and row.change is Change.LOST for row in outside)]
+    rest = [name for name in names if name not in lost]
+    if len(names) == 1:
+        return sentence(rows)
+    worst = min(outside, key=lambda row: row.paired.difference or 0.0 if row.paired else 0.0)
+    if not lost:
+        return f"No arm lost success out of distribution that these problems could tell ({len(names)} arms)."
+    told = f"{len(lost)} of {len(names)} arms lost success out of distribution: {words.listed(lost)}."
+    if worst.paired is not None and worst.base is not None and worst.end is not None:
+        told += (
+            f" The largest loss is that of {worst.arm.name} on {worst.suite.name}: "
+            f"{words.percent(worst.base.value)} → {words.percent(worst.end.value)}."
+        )
+    return told + (f" No loss is seen with {words.listed(rest)}." if rest else "")
+
+
+def sentence(rows: Sequence[Result]) -> str:
+    """Return one arm's results in words: ``full: id 97.5 → 99.0 % (gained), ood 75.0 → 26.5 % [22, 31] (lost)``."""
+    parts = [
+        f"{row.suite.name} {_move(row)} {words.interval(row.end.low, row.end.high)} ({row.change})"
+        for row in rows
+        if row.end is not None
+    ]
+    return f"{rows[0].arm.name}: {', '.join(parts)}" if parts else ""
+
+
+def _move(row: Result) -> str:
+    base = "?" if row.base is None or row.base.value is None else f"{100 * row.base.value:.1f}"
+    return f"{base} → {words.percent(row.end.value if row.end else None)}"
+
+
+def _verdicts(groups: Sequence[Arm], rows: Sequence[Result]) -> dict[str, Any]:
+    suites = [suite for suite in all_suites(groups) if any(row.suite.name == suite.name for row in rows)]
+    shown = [arm for arm in groups if any(row.arm is arm for row in rows)]
+    cells = {(row.arm.name, row.suite.name): _cell(row) for row in rows}
+    return {
+        "suites": [{"name": called(suite), "told": _told(suite.rule, suite.exposure)} for suite in suites],
+        "rows": [
+            {
+                "arm": arm.name,
+                "trained": tables.trained_share(arm),
+                "cells": [cells.get((arm.name, suite.name)) for suite in suites],
+            }
+            for arm in shown
+        ],
+    }
+
+
+def _told(rule: str, exposure: str) -> str:
+    return ", ".join(part for part in (rule, "" if exposure == "unknown" else exposure) if part)
+
+
+def _cell(row: Result) -> dict[str, str]:
+    paired = row.paired
+    change = (
+        f"{words.points(paired.difference)} points {words.signed_interval(paired.low, paired.high)}" if paired else ""
+    )
+    return {
+        "move": _move(row),
+        "css": CLASSES.get(row.change, ""),
+        "sign": SIGNS[row.change],
+        "word": str(row.change),
+        "detail": change or "base and end were not compared on the same problems",
+    }
+
+
+def _stop_words(row: Stop) -> dict[str, Any]:
+    return {
+        "arm": row.arm,
+        "signal": row.signal,
+        "oracle": row.oracle,
+        "missing": row.missing,
+        "stopped": "never" if not any(row.stopped) else ", ".join("end" if s is None else str(s) for s in row.stopped),
+        "kept": ", ".join(words.UNKNOWN if step is None else str(step) for step in row.kept),
+        "success": [tables.with_interval(estimate) for estimate in row.success],
+    }
+
+
+def _flip_words(found: Flips) -> dict[str, Any]:
+    shown = [
+        {
+            "who": f"{flip.arm}, seed {flip.seed}",
+            "prompt": words.visible(flip.before.prompt.strip(), LONGEST_PROMPT),
+            "expected": words.visible((flip.before.expected or "").strip(), LONGEST_REPLY),
+            "before": words.visible(_first(flip.before.replies), LONGEST_REPLY),
+            "after": words.visible(_first(flip.after.replies), LONGEST_REPLY),
+            "judged": "; ".join(
+                [
+                    flip.after.code.replace("_", " "),
+                    *(n.replace("_", " ") for n, true in flip.after.facts.items() if true),
+                ]
+            ),
+        }
+        for flip in found.shown
+    ]
+    return {"name": found.name, "lost": found.lost, "won": found.won, "pairs": found.pairs, "shown": shown}
+
+
+def _first(replies: Sequence[str]) -> str:
+    return replies[0].strip() if replies and replies[0].strip() else "(nothing)"
+
+
+def _yaml(run: RunData) -> str:
+    return yaml.safe_dump(dict(run.recipe), sort_keys=False, allow_unicode=False)
