@@ -122,12 +122,20 @@ def generate_from(
                 if progress is not None:
                     progress(sum(row.ended for row in rows), len(rows))
             pending = [row for row in pending if not row.ended]
+    texts = spoken(tokenizer, [row.said for row in rows])
+    return [Reply(text, len(row.said), row.finished) for text, row in zip(texts, rows, strict=True)]
+
+
+def spoken(tokenizer: Any, answers: Sequence[Sequence[int]]) -> list[str]:
+    """Return answers as text: up to the first token that ends an answer, without special tokens, else unchanged."""
+    stops = stop_ids(tokenizer)
+    ends = [next((place for place, t in enumerate(answer) if t in stops), len(answer)) for answer in answers]
     texts = tokenizer.batch_decode(
-        [row.said[:-1] if row.finished else row.said for row in rows],
+        [list(answer[:end]) for answer, end in zip(answers, ends, strict=True)],
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
-    return [Reply(text, len(row.said), row.finished) for text, row in zip(texts, rows, strict=True)]
+    return list(texts)
 
 
 def positions(model: Any) -> int | None:
