@@ -9,6 +9,7 @@ from typing import ClassVar
 from holdfast.environments.base import SPLITS
 from holdfast.environments.general_points.answer_formats import find_answer_format
 from holdfast.environments.general_points.cards import CARD_TEXTS, Card, Hand
+from holdfast.environments.general_points.legacy import verify_legacy
 from holdfast.environments.general_points.prompts import (
     PROMPT_STYLES,
     check_prompt_style,
@@ -25,7 +26,7 @@ from holdfast.environments.general_points.verifier import Question, verify_stric
 from holdfast.errors import UnknownName, UnverifiableDemonstration, UserError
 from holdfast.records import Message, Problem, Verdict
 
-MODES = ("strict", "strict_format")
+MODES = ("strict", "strict_format", "legacy")
 MAX_CARDS = 6
 MAX_CARDS_WITH_SUITS = 4  # 26 kinds of card make 23,751 hands of four, and 142,506 of five
 
@@ -46,7 +47,8 @@ class GeneralPoints:
         card_text: Wording of the cards: ``ranks``, ``suit_words`` or ``long``.
         answer_format: A name of ``ANSWER_FORMATS``.
         mode: ``strict`` judges exactly and accepts a formula in any format; ``strict_format`` refuses a reply that
-            does not keep to ``answer_format``.
+            does not keep to ``answer_format``; ``legacy`` reproduces the published judge (four cards, format
+            ``json``, no negative values).
         paired_with: Other rules in play. Only hands are dealt that are solvable under these too and hold a face card,
             and the same hand in the same order whichever of the rules is asked.
         min_faces: Least number of face cards in a hand.
@@ -88,6 +90,17 @@ class GeneralPoints:
         if self.mode not in MODES:
             raise UnknownName("mode", self.mode, MODES)
         find_answer_format(self.answer_format)
+        if self.mode == "legacy":
+            self._check_legacy()
+
+    def _check_legacy(self) -> None:
+        negative = [name for name in self.rules if min(find_rule(name).red_factor, find_rule(name).black_factor) < 0]
+        if self.n_cards != 4 or self.answer_format != "json" or negative:
+            raise UserError(
+                f"mode 'legacy' takes n_cards 4 (found {self.n_cards}), answer_format 'json' (found "
+                f"{self.answer_format!r}) and no negative values (found {', '.join(negative) or 'none'}); "
+                "it is the published judge. Use mode 'strict'"
+            )
 
     def _check_rules(self) -> None:
         if not self.rules:
@@ -186,7 +199,8 @@ class GeneralPoints:
 
     def verify(self, problem: Problem, reply: str) -> Verdict:
         """Judge ``reply``. Never raises for any text, and takes bounded time."""
-        return verify_strict(self._question(problem), reply)
+        question = self._question(problem)
+        return verify_legacy(question, reply) if self.mode == "legacy" else verify_strict(question, reply)
 
     def solvable(self, problem: Problem) -> bool:
         """Return whether the problem has a solution (``pose`` may make one that has none)."""

@@ -71,7 +71,7 @@ def steps(tree: Tree) -> list[str]:
             return (node, 1)
         operator, left, right = node
         a, b = walk(left), walk(right)
-        result = _apply(operator, a, b)
+        result = apply(operator, a, b)
         lines.append(f"{_operand(a)}{operator}{_operand(b)}={_plain(result)}")
         return result
 
@@ -96,7 +96,8 @@ def _ratio(numerator: int, denominator: int) -> Ratio:
     return (numerator // divisor, denominator // divisor)
 
 
-def _apply(operator: str, a: Ratio, b: Ratio) -> Ratio:
+def apply(operator: str, a: Ratio, b: Ratio) -> Ratio:
+    """Return ``a operator b`` (``b`` not 0 for a division)."""
     (an, ad), (bn, bd) = a, b
     if operator == "+":
         return _ratio(an * bd + bn * ad, ad * bd)
@@ -148,7 +149,7 @@ def _reach(values: Values) -> dict[Ratio, Found]:
                     first, second = (b, a) if swapped else (a, b)
                     if operator == "/" and second[0] == 0:
                         continue
-                    result = _apply(operator, first, second)
+                    result = apply(operator, first, second)
                     cost = a_cost + b_cost + _step_cost(operator, result)
                     known = table.get(result)
                     if known is None or cost < known.cost:
@@ -157,17 +158,18 @@ def _reach(values: Values) -> dict[Ratio, Found]:
     return table
 
 
+# (operator, whether the larger part stands first); + and * need one order only.
 _BOTH_WAYS = (("+", True), ("*", True), ("-", False), ("-", True), ("/", False), ("/", True))
 
 
 def _node(operator: str, left: Tree, right: Tree) -> Tree:
-    # A lone card reads best before a bracket, and the larger of two cards before the smaller.
+    # A lone card stands before a bracket, so that equal formulas are written in one way.
     if operator in "+*" and not isinstance(left, int) and isinstance(right, int):
         left, right = right, left
     return (operator, left, right)
 
 
-def _rest_goals(a: Ratio, goal: Ratio) -> Iterator[tuple[Ratio, str, bool]]:
+def rest_goals(a: Ratio, goal: Ratio) -> Iterator[tuple[Ratio, str, bool]]:
     """Yield (b, operator, whether a stands first) for every b with ``a operator b == goal`` or ``b operator a``."""
     (an, ad), (gn, gd) = a, goal
     yield _ratio(gn * ad - an * gd, gd * ad), "+", True
@@ -188,7 +190,7 @@ def _possible(values: Values, goal: Ratio) -> bool:
         for a in _reach(part):
             if a[0] == 0 and goal[0] == 0:
                 return True  # 0 times whatever the rest makes
-            if any(_possible(rest, b) for b, _, _ in _rest_goals(a, goal)):
+            if any(_possible(rest, b) for b, _, _ in rest_goals(a, goal)):
                 return True
     return False
 
@@ -200,7 +202,7 @@ def _search(values: Values, goal: Ratio) -> Found | None:
     best: Found | None = None
     for part, rest in splits_in_two(values):
         for a, (a_cost, a_tree) in _reach(part).items():
-            for b, operator, a_first in _rest_goals(a, goal):
+            for b, operator, a_first in rest_goals(a, goal):
                 found = _search(rest, b)
                 if found is None:
                     continue

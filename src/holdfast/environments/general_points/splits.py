@@ -10,8 +10,9 @@ running shares of train, validation and test stay as near 60 : 10 : 30 as they c
 of ordered solvable hands it holds, summed over the rules in play.
 
 ``recall`` and ``compose`` part ``test`` by whether pre-training may have shown the values
-(``held_out_of_pretraining``). Train and validation are *not* filtered by it: they stay plain samples of the same distribution as test, and since no
-values cross a split, what ``compose`` asks was shown neither in pre-training nor in training.
+(``held_out_of_pretraining``). Train and validation are *not* filtered by it: they stay plain samples of the same
+distribution as test, and since no values cross a split, what ``compose`` asks was shown neither in pre-training nor in
+training.
 """
 
 from __future__ import annotations
