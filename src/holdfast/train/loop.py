@@ -93,8 +93,9 @@ class Settings:
     max_grad_norm: float = 1.0
     logging_steps: int = 10
     save_steps: int = 0
-    seed: int = 0
     compute_dtype: torch.dtype = torch.float32
+    swallow_dtype: torch.dtype | None = None
+    """Dtype in which `meters.swallowed_update_fraction` asks whether one full-size step would be lost; None: not asked."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""Scores of an untrained base, shared by all runs that begin with it: step 0 is asked once, not once an arm.
+
+An entry is addressed by everything it depends on: model, dtypes, batch size (bf16 results can depend on it), problems.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from holdfast import __version__
+from holdfast.data.fingerprint import digest
+from holdfast.evaluate.evaluate import SuiteResult, estimates_of, evaluate
+from holdfast.evaluate.suite import Suite
+from holdfast.records import Sample
+
+
+def evaluate_cached(
+    model: Any,
+    tokenizer: Any,
+    suite: Suite,
+    *,
+    n: int,
+    batch_size: int,
+    compute_dtype: torch.dtype,
+    cache: Path | None,
+    model_fingerprint: str,
+) -> SuiteResult:
+    """Return what `evaluate` returns, from ``cache`` if it is there, and leave it there otherwise.
+
+    Args:
+        model, tokenizer, suite, n, batch_size, compute_dtype: See `evaluate`.
+        cache: A folder; None evaluates without looking.
+        model_fingerprint: Says which weights ``model`` has.
+    """
+    if cache is None:
+        return evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype)
+    address = digest([model_fingerprint, suite.fingerprint(), n, batch_size, str(compute_dtype), __version__])
+    path = cache / f"{address}.jsonl"
+    if path.is_file():
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Whether a suite is split is the recipe's affair, so the halves are those of the suite that asks.
+        problems = suite.problems(n)
+        samples = tuple(
+            Sample.from_json({**row, "half": suite.half_of(problems[row["index"]])})
+            for row in rows
+        )
+        return SuiteResult(suite.name, samples, estimates_of(suite, samples))
+    result = evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype)
+    _write(path, "".join(json.dumps(sample.to_json()) + "\n" for sample in result.samples))
+    return result
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file at once, since several runs may fill the cache at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(name, path)
