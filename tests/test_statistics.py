@@ -169,6 +169,14 @@ def test_the_clustered_p_value_equals_brute_force_over_all_signs(rows):
     assert mcnemar(first, second, keys).p_value == pytest.approx(brute_force_sign_flip(changes))
 
 
+@pytest.mark.parametrize(("lost", "won"), [(0, 1), (3, 3), (8, 2), (40, 71), (900, 800)])
+def test_the_unclustered_p_value_equals_scipys_exact_binomial_test(lost, won):
+    first = [True] * lost + [False] * won
+    result = mcnemar(first, [not one for one in first])
+    assert result.p_value_unclustered == pytest.approx(stats.binomtest(lost, lost + won, 0.5).pvalue)
+    assert result.p_value == pytest.approx(result.p_value_unclustered)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_with_distinct_keys_the_clustered_test_is_mcnemars(pairs):
     first, second = (list(column) for column in zip(*pairs, strict=True))

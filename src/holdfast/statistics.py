@@ -300,9 +300,10 @@ def _sign_flip(change_K: NDArray[np.float64]) -> float:
 def _binomial_half(one: int, other: int) -> float:
     if one == other == 0:
         return 1.0
-    from scipy.stats import binomtest  # here, because it takes half a second that checking a recipe must not pay
+    from scipy.special import bdtr  # here, because checking a recipe must not pay for importing it
 
-    return float(binomtest(one, one + other, 0.5).pvalue)
+    # at chance 1/2 both tails are equal
+    return min(1.0, 2 * float(bdtr(min(one, other), one + other, 0.5)))
 
 
 def _resample(sums_K: NDArray[np.float64], counts_K: NDArray[np.intp], *, seed: int, draws: int) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from holdfast.report import words
-from holdfast.report.compare import Arm, all_suites, end_of, results, solved
+from holdfast.report.compare import Arm, all_suites, end_of, solved
 from holdfast.report.load import RunData
 from holdfast.report.stopping import reads_what_is_shown
 
@@ -13,8 +13,13 @@ HALF_UNCHANGED = 0.5
 
 
 def warnings(groups: Sequence[Arm]) -> list[str]:
-    """Return what went wrong or looks wrong, run by run."""
-    return list(dict.fromkeys(line for arm in groups for run in arm.runs for line in _run_warnings(run)))
+    """Return what went wrong or looks wrong; runs that share a warning share its line."""
+    runs = [run for arm in groups for run in arm.runs]
+    whose: dict[str, list[str]] = {}
+    for run in runs:
+        for told in dict.fromkeys(_run_warnings(run)):
+            whose.setdefault(told, []).append(f"{run.name}, seed {run.seed}")
+    return [f"{_some(names, of=len(runs))}: {told}" for told, names in whose.items()]
 
 
 def not_shown(groups: Sequence[Arm]) -> list[str]:
@@ -23,27 +28,32 @@ def not_shown(groups: Sequence[Arm]) -> list[str]:
     return [*notes, *_seeds(groups), *_problems(groups), *_comparisons(groups), *_exposure(groups), *_signals(groups)]
 
 
+def _some(names: Sequence[str], *, of: int) -> str:
+    if len(names) == of:
+        return "All runs" if of > 1 else names[0]
+    return "; ".join(names) if len(names) < 4 else f"{'; '.join(names[:2])} and {len(names) - 2} more runs"
+
+
 def _run_warnings(run: RunData) -> Iterator[str]:
-    who = f"{run.name}, seed {run.seed}"
     if not run.records:
-        yield f"{who}: nothing was recorded (status: {run.status})."
+        yield f"nothing was recorded (status: {run.status})."
     elif run.status not in ("finished", "stopped"):
-        yield f"{who}: status is {run.status}; its last moment stands for its end."
-    yield from (f"{who}: {fault}." for fault in run.faults)
-    yield from (f"{who}: {warning}" for warning in run.plan.get("warnings", []))
+        yield f"status is {run.status}; the last moment stands for the end."
+    yield from (f"{fault}." for fault in run.faults)
+    yield from (str(warning) for warning in run.plan.get("warnings", []))
     if run.result.get("frozen_verified") is False:
-        yield f"{who}: it was not verified that frozen weights stayed as they were."
+        yield "it was not verified that frozen weights stayed as they were."
     for meter, share in run.result.get("meters", {}).items():
         if share is not None and share > HALF_UNCHANGED:
             yield (
-                f"{who}: {meter.replace('_', ' ')} is {words.percent(share)}. Updates are lost to rounding; export in "
+                f"{meter.replace('_', ' ')} is {words.percent(share)}. Updates are lost to rounding; export in "
                 "float32, round stochastically, or raise the learning rate."
             )
     for name in run.suites:
-        yield from _disagreements(run, name, who)
+        yield from _disagreements(run, name)
 
 
-def _disagreements(run: RunData, suite: str, who: str) -> Iterator[str]:
+def _disagreements(run: RunData, suite: str) -> Iterator[str]:
     end = end_of(run, suite)
     for step in {0, end.step} if end is not None else set():
         record, samples = run.record_at(step), run.samples(suite, step)
@@ -53,7 +63,7 @@ def _disagreements(run: RunData, suite: str, who: str) -> Iterator[str]:
         counted = sum(map(solved, samples)) / len(samples)
         if abs(counted - told) > 1e-9:
             yield (
-                f"{who}: records.jsonl says {words.percent(told)} success on {suite} at step {step}, the graded "
+                f"records.jsonl says {words.percent(told)} success on {suite} at step {step}, the graded "
                 f"problems say {words.percent(counted)}."
             )
 
@@ -72,11 +82,13 @@ def _seeds(groups: Sequence[Arm]) -> Iterator[str]:
 
 def _problems(groups: Sequence[Arm]) -> Iterator[str]:
     for suite in all_suites(groups):
-        ends = [row.end for row in results(groups) if row.suite.name == suite.name and row.end is not None]
-        if ends and ends[0].clusters and ends[0].clusters < 0.8 * ends[0].n / max(len(groups[0].measured), 1):
+        one = next((run for arm in groups for run in arm.measured if suite.name in run.suites), None)
+        record = None if one is None else end_of(one, suite.name)
+        end = None if record is None else record.estimates.get(f"eval_{suite.name}_success")
+        if end is not None and end.clusters < 0.8 * end.n:
             yield (
-                f"The problems of {suite.name} are {ends[0].clusters} distinct ones; intervals count each once and are "
-                "as wide as that."
+                f"The {end.n} problems of {suite.name} are {end.clusters} distinct ones; intervals count each once and "
+                "are as wide as that."
             )
     yield (
         "p-values are adjusted (Holm) within each table of this page, not for other pages, suites or settings that "

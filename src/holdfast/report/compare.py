@@ -2,7 +2,8 @@
 
 The rule of the verdict on "success at step 0" against "success at the end", for one arm and one suite:
 
-- *gained* or *lost*: the exact paired test has p <= 0.05 after Holm's adjustment over all arms and suites at once;
+- *gained* or *lost*: the exact paired test has p <= 0.05 after Holm's adjustment over all arms and suites at once, and
+  the 95 % interval of the difference leaves out 0;
 - *kept*: otherwise, and the whole 95 % interval of the difference lies within ± 5 points;
 - *not distinguishable*: otherwise. That is not "kept": the problems are too few to tell.
 
@@ -140,7 +141,16 @@ def end_of(run: RunData, suite: str, metric: str = "success") -> Record | None:
 
 
 def estimate(arm: Arm, suite: str, step: int | None, metric: str = "success") -> Estimate | None:
-    """Return a metric of an arm at a step (None: at each run's end), pooled over the seeds that measured it."""
+    """Return a metric of an arm at a step (None: at each run's end), pooled over the seeds that measured it.
+
+    Before training, seeds do not differ: where their numbers are equal they count once.
+    """
+    name = f"eval_{suite}_{metric}"
+    if step == 0:
+        bases = [record for run in arm.measured if (record := run.record_at(0)) is not None]
+        starts = {_own(record, name) for record in bases if record.readings.get(name) is not None}
+        if len(starts) == 1:
+            return starts.pop()
     return pool([(run, _record(run, suite, step, metric)) for run in arm.measured], suite, metric)
 
 
@@ -210,7 +220,7 @@ def _judge(row: Result) -> Change:
     paired = row.paired
     if paired is None or paired.difference is None or paired.low is None or paired.high is None:
         return Change.UNKNOWN
-    if row.p_adjusted is not None and row.p_adjusted <= ALPHA:
+    if row.p_adjusted is not None and row.p_adjusted <= ALPHA and not paired.low <= 0 <= paired.high:
         return Change.GAINED if paired.difference > 0 else Change.LOST
     return Change.KEPT if paired.low >= -MARGIN and paired.high <= MARGIN else Change.UNCLEAR
 

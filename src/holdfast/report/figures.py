@@ -6,7 +6,7 @@ One color and one marker an arm in all of them. Several seeds: thin lines are se
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -19,7 +19,6 @@ from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look
 from holdfast.report.load import RunData, SuiteFacts
 from holdfast.report.words import amount, power_of_ten, visible
 
-Axis = Callable[[Record], float]
 MANY_ARMS = 7
 """Arms from which on a legend above the panels replaces the words at the ends of the lines."""
 
@@ -34,13 +33,13 @@ def success(groups: Sequence[Arm], *, against: str) -> Figure:
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten().tolist()
         labels = [_success_panel(panel, suite, groups, against) for panel, suite in zip(panels, suites, strict=False)]
         for number, panel in enumerate(panels):
+            panel.tick_params(labelbottom=True)
             if number % columns == 0:
                 panel.set_ylabel("success")
             if number + columns >= len(suites):
                 panel.set_xlabel("optimizer steps" if against == "steps" else "training FLOPs")
-                panel.tick_params(labelbottom=True)
         for panel in panels[len(suites) :]:
-            _key(panel, groups)
+            panel.set_axis_off()
         _scale_x(panels[: len(suites)], _places(groups, against), as_powers=against == "flops")
         _name_arms(figure, panels, labels, groups)
         return figure
@@ -140,9 +139,7 @@ def _success_panel(panel: Axes, suite: SuiteFacts, groups: Sequence[Arm], agains
 def _success_line(panel: Axes, suite: str, arm: Arm, drawn: Look, against: str) -> float | None:
     if len(arm.measured) > 1:
         for run in arm.measured:
-            points = [
-                (record.spent.get(against), record.readings.get(f"eval_{suite}_success")) for record in run.records
-            ]
+            points = [(_place(record, against), record.readings.get(f"eval_{suite}_success")) for record in run.records]
             known = [(x, y) for x, y in points if x is not None and y is not None]
             if known:
                 panel.plot(*zip(*known, strict=True), color=drawn.color, lw=0.6, alpha=0.45, ls=drawn.dash)
@@ -158,7 +155,7 @@ def _success_line(panel: Axes, suite: str, arm: Arm, drawn: Look, against: str) 
 
 def _point(arm: Arm, suite: str, step: int, against: str) -> tuple[float, float, float, float] | None:
     made = estimate(arm, suite, step)
-    places = [record.spent.get(against) for run in arm.measured if (record := run.record_at(step)) is not None]
+    places = [_place(record, against) for run in arm.measured if (record := run.record_at(step)) is not None]
     known = [place for place in places if place is not None]
     if made is None or made.value is None or not known:
         return None
@@ -214,7 +211,7 @@ def _map_panel(
     panel.set_yticks([place + 0.5 for place in range(len(roles))], [role.replace("_", " ") for role in roles])
     every = max(1, math.ceil((deepest + 1) / 8))
     layers = range(0, deepest + 1, every)
-    panel.set_xticks([0.5, *(layer + 1.5 for layer in layers)], ["none", *map(str, layers)], fontsize=8)
+    panel.set_xticks([0.5, *(layer + 1.5 for layer in layers)], ["–", *map(str, layers)], fontsize=8)
     panel.set_xlabel("layer")
     panel.grid(visible=False)
     for spine in panel.spines.values():
@@ -235,13 +232,12 @@ def _has_layers(maps: dict[tuple[tuple[str, int | None, float, float], ...], lis
 
 
 def _places(groups: Sequence[Arm], against: str) -> list[float]:
-    return [
-        record.spent[against]
-        for arm in groups
-        for run in arm.measured
-        for record in run.records
-        if against in record.spent
-    ]
+    found = [_place(record, against) for arm in groups for run in arm.measured for record in run.records]
+    return [place for place in found if place is not None]
+
+
+def _place(record: Record, against: str) -> float | None:
+    return record.step if against == "steps" else record.spent.get(against)
 
 
 def _scale_x(panels: Sequence[Axes], places: Sequence[float], *, as_powers: bool) -> None:
@@ -278,14 +274,3 @@ def _name_arms(
         return
     for panel, ends in zip(panels, labels, strict=False):
         label_ends(figure, panel, ends)
-
-
-def _key(panel: Axes, groups: Sequence[Arm]) -> None:
-    panel.set_axis_off()
-    several = any(len(arm.measured) > 1 for arm in groups)
-    lines = ["Bands: 95 % intervals in which each", "distinct problem counts once."]
-    if several:
-        lines += ["Thick lines: all seeds pooled.", "Thin lines: one seed each."]
-    panel.text(
-        0.02, 0.95, "\n".join(lines), va="top", color=FAINT, fontsize=8.5, linespacing=1.5, transform=panel.transAxes
-    )

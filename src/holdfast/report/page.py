@@ -133,6 +133,8 @@ def _figures(groups: Sequence[Arm]) -> list[Drawn]:
     made: list[tuple[str, Figure | None, str]] = []
     if measured and all_suites(measured):
         bands = "Bands are 95 % intervals in which each distinct problem counts once."
+        if any(len(arm.measured) > 1 for arm in measured):
+            bands += " Thick lines: all seeds pooled; thin lines: one seed each."
         made.append(("success-steps", figures.success(groups, against="steps"), f"Success against steps. {bands}"))
         if any("flops" in record.spent for arm in measured for run in arm.measured for record in run.records):
             told = "Success against training FLOPs, counted per matrix product: frozen weights cost no weight gradient."
@@ -143,7 +145,9 @@ def _figures(groups: Sequence[Arm]) -> list[Drawn]:
         made.append(("frontier", figures.frontier(groups), told))
     told = "Plain negative log-likelihood of the training batches, whatever objective was minimized."
     made.append(("learning", figures.learning_curves(groups), told))
-    told = "Share of the parameters of each role in each layer that was trained: blue all, gray none, white has none."
+    told = (
+        "Share of the parameters of each role in each layer that was trained: blue all, gray none. White: no such role."
+    )
     made.append(("trained", figures.trained(groups), told))
     return [
         Drawn(name, figure, drawing.to_svg(figure, prefix=f"{name}-", title=caption), caption)
@@ -194,7 +198,7 @@ def _lead(rows: Sequence[Result], groups: Sequence[Arm]) -> str:
             f" The largest loss is that of {worst.arm.name} on {worst.suite.name}: "
             f"{words.percent(worst.base.value)} → {words.percent(worst.end.value)}."
         )
-    return told + (f" No loss is seen with {words.listed(rest)}." if rest else "")
+    return told + (f" With {words.listed(rest)} these problems show no loss." if rest else "")
 
 
 def sentence(rows: Sequence[Result]) -> str:
@@ -253,7 +257,11 @@ def _stop_words(row: Stop) -> dict[str, Any]:
         "signal": row.signal,
         "oracle": row.oracle,
         "missing": row.missing,
-        "stopped": "never" if not any(row.stopped) else ", ".join("end" if s is None else str(s) for s in row.stopped),
+        "stopped": "–"
+        if row.oracle
+        else "never"
+        if not any(row.stopped)
+        else ", ".join("end" if s is None else str(s) for s in row.stopped),
         "kept": ", ".join(words.UNKNOWN if step is None else str(step) for step in row.kept),
         "success": [tables.with_interval(estimate) for estimate in row.success],
     }
@@ -270,7 +278,7 @@ def _flip_words(found: Flips) -> dict[str, Any]:
             "judged": "; ".join(
                 [
                     flip.after.code.replace("_", " "),
-                    *(n.replace("_", " ") for n, true in flip.after.facts.items() if true),
+                    *(n.replace("_", " ") for n, true in flip.after.facts.items() if true and n != "format_ok"),
                 ]
             ),
         }

@@ -11,6 +11,7 @@ from holdfast.report import words
 from holdfast.report.compare import Arm, Duel, Result, all_suites, arms, called, estimate, results
 from holdfast.report.load import RunData
 from holdfast.signals.reading import SELECT
+from holdfast.statistics import Paired
 
 
 @dataclass(frozen=True)
@@ -58,43 +59,34 @@ def table(runs: Sequence[RunData]) -> Table:
 
 
 def result_table(rows: Sequence[Result]) -> Table:
-    """Return the same in full, for the page."""
+    """Return the same in full, for the page: the base of each suite on a row of its own, then the arms."""
     several = any(len(row.seeds) > 1 for row in rows)
-    lines = [
-        (
-            called(row.suite),
-            row.arm.name,
-            with_interval(row.base),
-            words.percent(_value(row.end)),
-            _ends(row.end),
-            *((f"{100 * row.seeds[0]:.1f} to {100 * row.seeds[-1]:.1f}" if row.seeds else words.UNKNOWN,) * several),
-            str(row.end.n) if row.end else words.UNKNOWN,
-            str(row.end.clusters) if row.end else words.UNKNOWN,
-            words.points(row.paired.difference if row.paired else None),
-            words.signed_interval(row.paired.low, row.paired.high) if row.paired else words.UNKNOWN,
-            words.p_value(row.paired.p_value if row.paired else None),
-            words.p_value(row.p_adjusted),
-            str(row.change),
-        )
-        for row in rows
-    ]
+    lines = []
+    for suite in dict.fromkeys(called(row.suite) for row in rows):
+        own = [row for row in rows if called(row.suite) == suite]
+        for base in dict.fromkeys(row.base for row in own if row.base is not None):
+            of = [row.arm.name for row in own if row.base == base]
+            who = "base" if len(of) == len(own) else f"base of {words.listed(of)}"
+            blank = (words.UNKNOWN,) * several
+            lines.append((suite, who, with_interval(base), *blank, str(base.n), str(base.clusters), "", "", ""))
+        lines += [_result_line(suite, row, several) for row in own]
     seeds = ("seeds",) if several else ()
-    columns = (
-        "suite",
-        "arm",
-        "base",
-        "end",
-        "95 %",
-        *seeds,
-        "n",
-        "distinct",
-        "change",
-        "95 %",
-        "p",
-        "p Holm",
-        "verdict",
+    columns = ("suite", "arm", "success", *seeds, "n", "distinct", "change", "p", "verdict")
+    return Table(columns, tuple(lines), "llr" + "r" * len(seeds) + "rrrrl")
+
+
+def _result_line(suite: str, row: Result, several: bool) -> tuple[str, ...]:
+    return (
+        suite,
+        row.arm.name,
+        with_interval(row.end),
+        *((_spread(row.seeds),) * several),
+        str(row.end.n) if row.end else words.UNKNOWN,
+        str(row.end.clusters) if row.end else words.UNKNOWN,
+        _change(row.paired),
+        words.p_value(row.p_adjusted),
+        str(row.change),
     )
-    return Table(columns, tuple(lines), "llrrr" + "r" * len(seeds) + "rrrrrrl")
 
 
 def duel_table(rows: Sequence[Duel]) -> Table:
@@ -106,8 +98,7 @@ def duel_table(rows: Sequence[Duel]) -> Table:
             row.second.name,
             str(row.paired.only_first),
             str(row.paired.only_second),
-            words.points(row.paired.difference),
-            words.signed_interval(row.paired.low, row.paired.high),
+            _change(row.paired),
             words.p_value(row.paired.p_value),
             words.p_value(row.p_adjusted),
             str(row.paired.n),
@@ -115,8 +106,8 @@ def duel_table(rows: Sequence[Duel]) -> Table:
         )
         for row in rows
     ]
-    columns = ("suite", "A", "B", "only A right", "only B right", "B − A", "95 %", "p", "p Holm", "n", "distinct")
-    return Table(columns, tuple(lines), "lllrrrrrrrr")
+    columns = ("suite", "A", "B", "only A right", "only B right", "B − A", "p", "p Holm", "n", "distinct")
+    return Table(columns, tuple(lines), "lllrrrrrrr")
 
 
 def facts_table(groups: Sequence[Arm]) -> Table:
@@ -125,8 +116,8 @@ def facts_table(groups: Sequence[Arm]) -> Table:
     for suite in all_suites(groups):
         for metric in further_metrics(groups, suite.name):
             bases = [estimate(arm, suite.name, 0, metric) for arm in groups]
-            cells = [with_interval(next((base for base in bases if base is not None), None))]
-            cells += [with_interval(estimate(arm, suite.name, None, metric)) for arm in groups]
+            cells = [_with_n(next((base for base in bases if base is not None), None))]
+            cells += [_with_n(estimate(arm, suite.name, None, metric)) for arm in groups]
             rows.append((suite.name, metric.replace("_", " "), *cells))
     return Table(
         ("suite", "share of replies", "base", *(arm.name for arm in groups)),
@@ -182,9 +173,9 @@ def cost_table(groups: Sequence[Arm]) -> Table:
 
 def provenance_table(groups: Sequence[Arm]) -> Table:
     """Return where each number comes from: hashes, versions, and whatever else the run's result says of itself."""
-    told = {"status", "steps", "wall_seconds", "peak_memory_bytes", "meters", "best_step"}
+    told = {"status", "steps", "wall_seconds", "peak_memory_bytes", "meters", "best_step", "spent", "identity"}
     runs = [run for arm in groups for run in arm.runs]
-    names = list(dict.fromkeys(key for run in runs for key, value in run.result.items() if key not in told))
+    names = list(dict.fromkeys(key for run in runs for key in run.result if key not in told))
     meters = list(dict.fromkeys(key for run in runs for key in run.result.get("meters") or {}))
     rows = [
         (
@@ -221,7 +212,9 @@ def trained_share(arm: Arm) -> str:
     if not told.get("n_parameters"):
         return str(arm.runs[0].recipe.get("trainable", ""))
     share = told["n_trainable"] / told["n_parameters"]
-    return f"{told.get('label', '')}, {words.percent(share)} of {words.amount(told['n_parameters'])}"
+    matched = told.get("matched")
+    depth = f", depth {matched['depth']} matches within {100 * matched['mismatch']:+.1f} %" if matched else ""
+    return f"{told.get('label', '')}, {words.percent(share)} of {words.amount(told['n_parameters'])}{depth}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -239,6 +232,24 @@ def _short(value: Any) -> str:
         return "yes" if value else "no"
     text = words.UNKNOWN if value is None else str(value)
     return text[:16] + "…" if len(text) > 40 and " " not in text else text
+
+
+def _change(paired: Paired | None) -> str:
+    if paired is None:
+        return words.UNKNOWN
+    return f"{words.points(paired.difference)} {words.signed_interval(paired.low, paired.high)}"
+
+
+def _spread(seeds: Sequence[float]) -> str:
+    return f"{100 * seeds[0]:.1f} to {100 * seeds[-1]:.1f}" if seeds else words.UNKNOWN
+
+
+def _with_n(estimate_: Estimate | None) -> str:
+    """Return two lines, value with n and interval: shares of one column are taken over different replies."""
+    if estimate_ is None:
+        return words.UNKNOWN
+    value, _, ends = with_interval(estimate_).partition(" [")
+    return f"{value} ({estimate_.n})" + (f"\n[{ends}" if ends else "")
 
 
 def _value(estimate_: Estimate | None) -> float | None:

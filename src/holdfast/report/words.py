@@ -92,8 +92,16 @@ def seconds(duration: float | None) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Return ``a, b and c``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"
+    """Return ``a, b and c``; semicolons where a name holds a comma itself.
+
+    Example:
+        >>> listed(["full, 1e-3", "mlp"])
+        'full, 1e-3; and mlp'
+    """
+    if len(names) < 2:
+        return names[0] if names else "none"
+    comma, last = ("; ", "; and ") if any("," in name for name in names) else (", ", " and ")
+    return comma.join(names[:-1]) + last + names[-1]
 
 
 def _signed(value: float) -> str:
