@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny_models
 from holdfast.errors import UserError
+from holdfast.models.compute import compute, set_masters
 from holdfast.objectives.base import Objective
 from holdfast.objectives.chunks import LEAST_CHUNK, LOGIT_BUDGET, Rows, chunked_logp, chunked_loss, rows_per_chunk
 from holdfast.objectives.dft import DFT
@@ -329,3 +330,50 @@ def test_a_weight_of_the_wrong_shape_is_refused():
 
     with pytest.raises(UserError, match=r"Scalar.weight returned shape \(\)"):
         engine_gradients(tiny_models.build("llama"), Scalar(), [ragged()])
+
+
+def masters_and_their_exact_twin(learns):
+    """A bf16 model with float32 masters, and the same values wholly in float32."""
+    model, exact = tiny_models.build("llama").bfloat16(), tiny_models.build("llama").bfloat16().float()
+    for one in (model, exact):
+        set_masters(one, learns)
+    return model, exact
+
+
+ATTENTION = {f"model.layers.{i}.self_attn.{p}_proj.weight" for i in range(3) for p in "qkvo"}
+
+
+@pytest.mark.parametrize("learns", [ATTENTION, ATTENTION | {"lm_head.weight"}], ids=["attention", "attention and head"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_float32_masters_get_their_gradients_through_the_compute_context(learns, dtype):
+    model, exact = masters_and_their_exact_twin(learns)
+    batch, tolerance = ragged(), 1e-5 if dtype == torch.float32 else 0.1
+    expected_loss, expected = naive_gradients(exact, batch, torch.exp)
+    engine = Engine(model, DFT(), chunk_rows=5)
+    with compute(model, dtype):
+        out = engine.loss(batch, engine.totals([batch]))
+        out.loss.backward()
+    found = gradients(model)
+    assert out.loss.item() == pytest.approx(expected_loss, rel=tolerance)
+    assert set(found) == learns
+    assert largest_difference(found, expected) < tolerance
+    assert all(g.dtype == torch.float32 for g in found.values())
+
+
+def test_log_probabilities_made_under_autocast_can_be_differentiated_outside_it():
+    model, exact = masters_and_their_exact_twin(ATTENTION | {"lm_head.weight"})
+    batch = ragged()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logp = Engine(model, NLL(), chunk_rows=5).logp(batch).logp_BT
+    logp.sum().backward()
+    naive_rows(exact, batch)[0].sum().backward()
+    assert logp.dtype == torch.float32
+    assert largest_difference(gradients(model), gradients(exact)) < 0.1
+
+
+def test_log_probabilities_differentiated_outside_their_compute_context_are_refused():
+    model, _ = masters_and_their_exact_twin(ATTENTION | {"lm_head.weight"})
+    with compute(model, torch.bfloat16):
+        logp = Engine(model, NLL()).logp(ragged()).logp_BT
+    with pytest.raises(UserError, match="call backward.. inside the same"):
+        logp.sum().backward()

@@ -171,9 +171,9 @@ class _Recompute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: _Job, hidden_NH: Tensor, *params: Tensor) -> Tensor:
         device = hidden_NH.device.type
-        ctx.job, ctx.device = job, device
+        ctx.job, ctx.device, ctx.params = job, device, params
         ctx.autocast = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-        ctx.save_for_backward(hidden_NH, *params)
+        ctx.save_for_backward(hidden_NH)
         nothing = _Gradients(job.head, hidden_NH, params, wanted=(False,) * (1 + len(params)))
         logp_N = torch.empty(len(hidden_NH), dtype=_statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
@@ -185,9 +185,14 @@ class _Recompute(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_NH, *params = ctx.saved_tensors
+        (hidden_NH,) = ctx.saved_tensors
         job: _Job = ctx.job
-        gradients = _Gradients(job.head, hidden_NH, tuple(params), wanted=ctx.needs_input_grad[1:])
+        if [id(p) for p in job.head.parameters()] != [id(p) for p in ctx.params]:
+            raise UserError(
+                f"the output head of {job.head.name} holds other parameters than when its log-probabilities were "
+                f"computed; call backward() inside the same models.compute context"
+            )
+        gradients = _Gradients(job.head, hidden_NH, ctx.params, wanted=ctx.needs_input_grad[1:])
         enabled, dtype = ctx.autocast
         with torch.autocast(ctx.device, dtype=dtype, enabled=enabled):
             for start, stop in job.spans():
@@ -207,12 +212,17 @@ class _Gradients:
         self.any = any(wanted)
         self.hidden_NH = torch.empty_like(hidden_NH) if wanted[0] else None
         self.params = params
-        self.sums = [torch.zeros_like(p) if w else None for p, w in zip(params, wanted[1:], strict=True)]
+        # Chunks add up in float32 even where the head is half precision.
+        self.sums = [
+            torch.zeros_like(p, dtype=_statistics_dtype(p)) if w else None
+            for p, w in zip(params, wanted[1:], strict=True)
+        ]
         self.traced = self.any and not head.is_linear
         self.leaf_RH: Tensor | None = None
 
     def all(self) -> tuple[Tensor | None, ...]:
-        return self.hidden_NH, *self.sums
+        sums = (s if s is None else s.to(p.dtype) for s, p in zip(self.sums, self.params, strict=True))
+        return self.hidden_NH, *sums
 
     def head_output(self, hidden_RH: Tensor) -> Tensor:
         """Run the head on one chunk, traced by autograd unless its gradients are written down here."""
@@ -319,5 +329,5 @@ def _vocabulary_loss(
     return loss_R.detach(), d_RV
 
 
-def _statistics_dtype(hidden_NH: Tensor) -> torch.dtype:
-    return torch.promote_types(hidden_NH.dtype, torch.float32)
+def _statistics_dtype(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
