@@ -288,6 +288,13 @@ def test_an_unseen_parameter_on_a_block_is_refused() -> None:
         roles(model)
 
 
+def test_on_a_cross_attention_block_only_scalars_are_taken_for_gates() -> None:
+    model = tiny_models.build("mllama")
+    model.model.language_model.layers[1].scale = nn.Parameter(torch.ones(16))
+    with pytest.raises(UnknownRole, match=r"layers\.1 \(MllamaCrossAttentionDecoderLayer.*'scale'"):
+        roles(model)
+
+
 def test_an_unseen_joint_between_tower_and_language_model_is_refused() -> None:
     model = tiny_models.build("mllama")
     model.model.gadget = WeirdGadget()
@@ -337,3 +344,87 @@ def test_adapter_parameters_have_the_role_of_what_they_adapt() -> None:
         **{f"model.layers.{block}.mlp.gate": (Role.ROUTER, block) for block in (1, 2)},
         **{f"model.layers.{block}.mlp.experts": (Role.MLP, block) for block in (1, 2)},
     }
+
+
+SPOTS = {
+    "Qwen2MoeConfig": {
+        "model.layers.0.mlp.shared_expert_gate.weight": ("router", 0),
+        "model.layers.0.mlp.shared_expert.up_proj.weight": ("mlp", 0),
+    },
+    "GptOssConfig": {
+        "model.layers.1.self_attn.sinks": ("attention", 1),
+        "model.layers.1.mlp.router.bias": ("router", 1),
+        "model.layers.1.mlp.experts.gate_up_proj_bias": ("mlp", 1),
+    },
+    "Qwen3NextConfig": {
+        "model.layers.0.linear_attn.in_proj_qkvz.weight": ("mixer", 0),
+        "model.layers.0.linear_attn.norm.weight": ("norm", 0),
+        "model.layers.3.self_attn.q_proj.weight": ("attention", 3),
+    },
+    "FalconH1Config": {
+        "model.layers.0.mamba.dt_bias": ("mixer", 0),
+        "model.layers.0.self_attn.q_proj.weight": ("attention", 0),
+        "model.layers.0.feed_forward.up_proj.weight": ("mlp", 0),
+    },
+    "RecurrentGemmaConfig": {
+        "model.layers.0.temporal_block.rg_lru.recurrent_param": ("mixer", 0),
+        "model.layers.2.temporal_block.q_proj.weight": ("attention", 2),
+    },
+    "Gemma4TextConfig": {
+        "model.layers.0.per_layer_input_gate.weight": ("embedding", 0),
+        "model.layers.0.post_per_layer_input_norm.weight": ("norm", 0),
+        "model.per_layer_model_projection.weight": ("embedding", None),
+    },
+    "OPTConfig": {
+        "model.decoder.layers.0.fc1.bias": ("mlp", 0),
+        "model.decoder.embed_positions.weight": ("embedding", None),
+    },
+    "BloomConfig": {"transformer.word_embeddings_layernorm.bias": ("norm", None)},
+    "LlavaNextConfig": {"model.image_newline": ("projector", None)},
+    "Idefics2Config": {
+        "model.connector.perceiver_resampler.layers.0.self_attn.q_proj.weight": ("projector", None),
+        "model.text_model.layers.0.self_attn.q_proj.weight": ("attention", 0),
+    },
+    "Qwen2_5OmniThinkerConfig": {
+        "model.audio_tower.layers.0.self_attn.q_proj.weight": ("audio", 0),
+        "model.visual.blocks.0.norm1.weight": ("vision", 0),
+    },
+}
+
+
+@pytest.mark.parametrize("config", SPOTS)
+def test_what_is_special_about_other_architectures_has_its_role(config: str) -> None:
+    """Full-size configurations on the meta device; only the parameters that are told by rare evidence."""
+    kind = hf.AutoModelForImageTextToText if "text_config" in vars(getattr(hf, config)()) else hf.AutoModelForCausalLM
+    with torch.device("meta"):
+        found = {p.name: p for p in roles(kind.from_config(getattr(hf, config)()))}
+    assert {name: (found[name].role, found[name].layer) for name in SPOTS[config]} == SPOTS[config]
+
+
+class OlderSparseBlock(nn.Module):
+    """A mixture as code outside the library often has it: a linear gate beside a list of networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 4, bias=False)
+        self.experts = nn.ModuleList(tiny_models.build("llama").model.layers[0].mlp for _ in range(4))
+        self.shared_expert_gate = nn.Linear(16, 1)
+
+
+def test_a_linear_gate_beside_a_list_of_experts_is_a_router() -> None:
+    model = tiny_models.build("llama")
+    model.model.layers[1].mlp = OlderSparseBlock()
+    inside = {p.name.split(".mlp.")[1]: p.role for p in roles(model) if p.name.startswith("model.layers.1.mlp.")}
+    assert {name for name, role in inside.items() if role is Role.ROUTER} == set(
+        expand("gate.weight shared_expert_gate.{weight,bias}")
+    )
+    assert {role for name, role in inside.items() if name.startswith("experts.")} == {Role.MLP}
+    assert len(inside) == 3 + 4 * 3
+
+
+def test_a_linear_of_another_width_beside_experts_is_refused() -> None:
+    model = tiny_models.build("llama")
+    model.model.layers[1].mlp = OlderSparseBlock()
+    model.model.layers[1].mlp.gate = nn.Linear(16, 5)
+    with pytest.raises(UnknownRole, match=r"model\.layers\.1\.mlp\.gate"):
+        roles(model)
