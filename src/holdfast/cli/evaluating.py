@@ -30,4 +30,10 @@ def evaluate(
     checked = check(asked.values, source=asked.source, allow_code=allow_code)
     from holdfast.cli.scoring import score_and_show
 
-    score_and_show(checked, compare=compare, output=output)
+    score_and_show(
+        checked,
+        against=compare,
+        output=output,
+        allow_code=allow_code,
+        again=" ".join(["holdfast eval", *(words or [])]),
+    )

@@ -26,6 +26,7 @@ class Standing:
         metrics: The last line of training metrics.
         scores: The last success of each suite.
         best: The step that the stopping signal would keep.
+        unit: What is counted.
         clock: Seconds, for the time that is left.
     """
 
@@ -34,6 +35,7 @@ class Standing:
     metrics: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
     best: int | None = None
+    unit: str = "step"
     clock: Callable[[], float] = time.monotonic
     since: float = 0.0
 
@@ -70,7 +72,7 @@ class Standing:
         done = self.step - self.first
         left = (self.clock() - self.since) / done * (self.steps - self.step) if done > 0 else None
         eta = f"  eta {int(left) // 60}:{int(left) % 60:02d}" if left is not None and self.step < self.steps else ""
-        return f"step {self.step}/{self.steps}  {self.words()}{eta}"
+        return f"{self.unit} {self.step}/{self.steps}  {self.words()}{eta}"
 
 
 @dataclass
@@ -144,13 +146,14 @@ class Bar:
 
 
 @contextmanager
-def watched(*, again: str) -> Iterator[Watcher]:
+def watched(*, again: str, unit: str = "step") -> Iterator[Watcher]:
     """Yield what shows progress; turn an interrupt into where things stand and exit code 130.
 
     Args:
         again: The command that goes on with the job.
+        unit: What is counted.
     """
-    lines = Lines()
+    lines = Lines(standing=Standing(unit=unit))
     try:
         if not sys.stdout.isatty():
             yield lines
@@ -161,7 +164,11 @@ def watched(*, again: str) -> Iterator[Watcher]:
             yield Bar(bar, lines.standing)
     except KeyboardInterrupt:
         standing = lines.standing
-        place = f"at step {standing.step} of {standing.steps}" if standing.steps else "before the first step"
+        place = (
+            f"at {standing.unit} {standing.step} of {standing.steps}"
+            if standing.steps
+            else f"before the first {standing.unit}"
+        )
         typer.echo(f"interrupted {place}; what was saved is whole. To go on: {again}", err=True)
         raise typer.Exit(130) from None
 

@@ -82,6 +82,12 @@ class Running:
         *whole, self.rest = self.rest.split("\n")
         yield from (line.rstrip() for line in whole if line.strip())
 
+    def kill(self) -> None:
+        """End the process at once. What a run has saved is whole: a checkpoint appears in one rename."""
+        self.process.kill()
+        self.process.wait()
+        self.reader.close()
+
 
 @dataclass
 class Runner:
@@ -123,12 +129,13 @@ class Runner:
                 self._end_all()
             finally:
                 for entry in self.running.values():  # only after an error of our own: leave no orphan behind
-                    entry.process.kill()
+                    entry.kill()
                 self._write_runs()
         return [self._outcome(arm) for arm in self.study.arms]
 
     def _work(self) -> None:
-        waiting = [arm for arm in self.study.arms if arm.address not in self.outcomes]
+        once = {arm.address: arm for arm in self.study.arms}
+        waiting = [arm for address, arm in once.items() if address not in self.outcomes]
         while waiting or self.running:
             for arm in list(waiting):
                 if len(self.running) >= self.jobs:
@@ -177,7 +184,7 @@ class Runner:
             self._end(Outcome(entry.arm, status, log=entry.log))
         elif code in (130, -signal.SIGINT):
             self._end(Outcome(entry.arm, "interrupted", log=entry.log))
-        elif not in_use(entry.arm.folder(self.runs)):
+        elif not (code == USER_ERROR and in_use(entry.arm.folder(self.runs))):
             self._end(Outcome(entry.arm, "failed", words=_last_lines(entry.log, code), log=entry.log))
         return True
 
@@ -187,7 +194,7 @@ class Runner:
         self.watch.ended(outcome)
 
     def _end_all(self) -> None:
-        """Let the running processes save; a second interrupt kills them, which is safe: checkpoints appear whole."""
+        """Let the running processes save and end; a second interrupt kills them."""
         try:
             for entry in self.running.values():
                 entry.process.send_signal(signal.SIGINT)
@@ -197,8 +204,7 @@ class Runner:
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
             for entry in list(self.running.values()):
-                entry.process.kill()
-                entry.process.wait()
+                entry.kill()
                 self._end(Outcome(entry.arm, "interrupted", log=entry.log))
             self.running.clear()
 

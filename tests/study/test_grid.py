@@ -1,0 +1,77 @@
+"""A study file becomes named arms over seeds, each checked and each with an address of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from holdfast.errors import RecipeError
+from holdfast.recipe import Recipe
+from holdfast.study import load
+from holdfast.study.address import address
+
+BASE: dict[str, Any] = {
+    "model_name_or_path": "some/model",
+    "data": {"environment": "general_points", "rule": "faces_as_10"},
+    "budget": {"steps": 3},
+    "learning_rate": 1e-3,
+}
+
+
+def study(folder: Path, **values: Any) -> Path:
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({"base": BASE, **values}, sort_keys=False))
+    return file
+
+
+def test_every_point_of_every_axis_meets_every_other_over_all_seeds(tmp_path: Path) -> None:
+    rate = {"large": {"learning_rate": 1e-3}, "small": {"learning_rate": 1e-4, "budget.steps": 9}}
+    found = load(study(tmp_path, axes={"trainable": ["full", "mlp"], "rate": rate}, seeds=[0, 7]))
+    assert [(arm.name, arm.seed) for arm in found.arms] == [
+        ("full, large", 0), ("full, large", 7), ("full, small", 0), ("full, small", 7),
+        ("mlp, large", 0), ("mlp, large", 7), ("mlp, small", 0), ("mlp, small", 7),
+    ]  # fmt: skip
+    small = found.arms[2]
+    assert (small.recipe.trainable, small.recipe.learning_rate, small.recipe.budget.steps) == ("full", 1e-4, 9)
+    assert small.labels == {"trainable": "full", "rate": "small"}
+    assert found.arms[1].recipe.seed == 7
+    assert len({arm.address for arm in found.arms}) == 8
+
+
+def test_a_dotted_key_keeps_the_rest_of_its_block(tmp_path: Path) -> None:
+    found = load(study(tmp_path, base={**BASE, "budget": {"steps": 3, "match": "6nd"}}, axes={"budget.steps": [4]}))
+    assert found.arms[0].recipe.budget.match == "6nd"
+    assert found.arms[0].recipe.budget.steps == 4
+
+
+def test_a_base_may_be_a_file_beside_the_study(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    assert load(study(tmp_path, base="base.yaml")).arms[0].name == "base"
+
+
+def test_a_typo_in_an_arm_is_refused_with_the_arm_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"arm 'mpl'[\s\S]*Did you mean \"mlp\""):
+        load(study(tmp_path, axes={"trainable": ["full", "mpl"]}))
+
+
+def test_typos_in_the_study_file_itself_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"2 problems[\s\S]*Did you mean \"axes\"[\s\S]*Did you mean \"seeds\""):
+        load(study(tmp_path, axis={"trainable": ["full"]}, seed=[3]))
+
+
+def test_two_arms_that_are_one_recipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="one and the same recipe"):
+        load(study(tmp_path, axes={"rate": {"a": {"learning_rate": 1e-3}, "b": {"learning_rate": 1.0e-3}}}))
+
+
+def test_the_address_follows_the_rows_of_a_file_and_not_the_place_of_the_run(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    values = {**BASE, "data": {"path": str(rows)}}
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    before = address(Recipe.model_validate(values))
+    assert address(Recipe.model_validate({**values, "output_dir": "x"})) == before
+    rows.write_text('{"prompt": "a", "completion": "c"}\n')
+    assert address(Recipe.model_validate(values)) != before
