@@ -1,7 +1,7 @@
 """What batched generation costs: our path against a flat loop, and what handing back long-winded rows saves.
 
 A random Llama of 3.7 million parameters answers 400 problems of the points game in float32. CPU seconds, one thread.
-Run: ``OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py``; its printed table stands in ``results/evaluation_speed.txt``.
+Run: ``OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py``; its table stands in ``results/evaluation_speed.md``.
 """
 
 from __future__ import annotations
