@@ -173,3 +173,13 @@ def test_a_block_with_self_attention_runs_on_text_whatever_else_it_has() -> None
         ParameterRole("layers.1.mlp", Role.MLP, 1, (2, 2)),
     ]
     assert select(found, parse("full"), text_only=True).names == ("layers.0.attn", "layers.0.cross")
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT reads the old name
+def test_adapters_of_the_attention_can_be_named_without_the_weights_they_wrap() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "up_proj"])
+    model = peft.get_peft_model(tiny_models.build("llama"), config)
+    selected = select(roles(model), parse({"include": ["self_attn.**.lora_*"]}))
+    assert len(selected.names) == 3 * 2
+    assert all(".self_attn.q_proj.lora_" in name for name in selected.names)
