@@ -182,4 +182,4 @@ def test_a_megabyte_is_judged_in_a_moment(reply: str, mode: str) -> None:
 def test_legacy_mode_refuses_what_the_published_judge_cannot_read() -> None:
     for options in ({"n_cards": 5}, {"answer_format": "steps"}, {"rules": ("faces_as_10", "red_negative")}):
         with pytest.raises(UserError, match="legacy"):
-            GeneralPoints(mode="legacy", **options)  # type: ignore[arg-type]
+            GeneralPoints(mode="legacy", **options)

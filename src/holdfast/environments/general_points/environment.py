@@ -70,9 +70,9 @@ class GeneralPoints:
     min_faces: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("rules", "paired_with"):
-            # A recipe brings lists; a frozen value must be hashable.
-            object.__setattr__(self, option, _names(option, self.__getattribute__(option)))
+        # A recipe brings lists; a frozen value must be hashable.
+        object.__setattr__(self, "rules", _names("rules", self.rules))
+        object.__setattr__(self, "paired_with", _names("paired_with", self.paired_with))
         self._check_rules()
         _check_whole("target", self.target, -9999, 9999)
         _check_whole("n_cards", self.n_cards, 3, MAX_CARDS)
