@@ -1,4 +1,4 @@
-"""One run, told on one screen: recipe → plan → model and selection → data → training with moments → a folder to look at.
+"""One run on one screen: recipe → plan → model and selection → data → training with moments → a folder to look at.
 
 A run folder holds ``recipe.yaml`` (resolved), ``plan.json``, ``metrics.jsonl``, ``records.jsonl``,
 ``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``.
@@ -40,10 +40,12 @@ from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
+from holdfast.rollout.generate import positions
 from holdfast.selection import Selected, parse, select
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
+from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, run_folder
 from holdfast.train.loop import Ended, Loop, Moment, Settings, seed_everything
 from holdfast.train.meters import unchanged_after_export_fraction
@@ -104,9 +106,7 @@ def run(
     return RunResult(folder, result["status"], result["steps"], tuple(read_records(folder)))
 
 
-def _carry_out(
-    recipe: Recipe, *, folder: Path, progress: Progress, base_cache: Path | None, allow_code: bool
-) -> None:
+def _carry_out(recipe: Recipe, *, folder: Path, progress: Progress, base_cache: Path | None, allow_code: bool) -> None:
     started = time.monotonic()
     run_folder.remove_litter(folder)
     seed_everything(recipe.seed)
@@ -130,7 +130,7 @@ def _carry_out(
         recipe.data,
         rules=rules_in_play(recipe),
         tokenizer=loaded.tokenizer,
-        max_length=recipe.max_length,
+        max_length=_longest(recipe.max_length, positions(loaded.model)),
         allow_code=allow_code,
     )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
@@ -147,7 +147,7 @@ def _carry_out(
         progress=progress,
         loaded=loaded,
         selected=selected,
-        suites=make_all(recipe, reads=signal.reads if signal else (), allow_code=allow_code),
+        suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
         accelerator=accelerator,
         save_dtype=stored if recipe.save_dtype == "auto" else dtype_named(recipe.save_dtype),
@@ -234,7 +234,9 @@ class Observer:
         else:
             for words in found.skipped:
                 self.progress.said(words)
-            loop.resume(checkpoint.restore(found, model=self.accelerator.unwrap_model(loop.model), optimizer=loop.optimizer))
+            loop.resume(
+                checkpoint.restore(found, model=self.accelerator.unwrap_model(loop.model), optimizer=loop.optimizer)
+            )
             checkpoint.trim_logs(found, self.folder)
         self.history = read_records(self.folder)
 
@@ -267,7 +269,7 @@ class Observer:
 
     def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
         model = self.accelerator.unwrap_model(moment.model)
-        estimates = {}
+        estimates: dict[str, Estimate] = {}
         with exported(model, self.save_dtype):
             for suite in self.suites:
                 result = evaluate_cached(
@@ -286,9 +288,7 @@ class Observer:
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         if self.signal is None or decision is not None:
             return record
-        return Record(
-            record.step, record.spent, readings, estimates, self.signal.decide([*self.history, record])
-        )
+        return Record(record.step, record.spent, readings, estimates, self.signal.decide([*self.history, record]))
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Write a line of metrics and tell trackers and whoever watches."""
@@ -379,6 +379,11 @@ def _sft(
     wrapped = accelerator.prepare_model(loaded.model)
     engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=wrapped)
     return SFT(engine, batches, spent_by, accelerator.device), wrapped
+
+
+def _longest(*limits: int | None) -> int | None:
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
 
 
 def _identity(recipe: Recipe, loaded: Loaded, rows: Source) -> dict[str, str]:

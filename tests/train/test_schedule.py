@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -40,6 +41,6 @@ def test_moments_hold_both_ends_and_nothing_beyond() -> None:
 
 def test_log_moments_are_dense_early() -> None:
     steps = moments("log", total=1000)
-    gaps = [after - before for before, after in zip(steps, steps[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(steps)]
     assert gaps == sorted(gaps)
     assert steps[1] < 10

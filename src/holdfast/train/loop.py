@@ -1,8 +1,8 @@
 """The one training loop: every method runs on it, on Accelerate, resumable bit for bit.
 
 The loop yields *moments* to one callable and knows nothing of suites or stopping. At a moment the model is live;
-whatever the callable measures, the training state that it finds afterwards is the one it left (`models.compute.exported`
-restores weights, mode and random states).
+whatever the callable measures, training goes on from the state it left (`models.compute.exported` restores weights,
+mode and random states).
 
 The whole algorithm::
 
@@ -95,7 +95,7 @@ class Settings:
     save_steps: int = 0
     compute_dtype: torch.dtype = torch.float32
     swallow_dtype: torch.dtype | None = None
-    """Dtype in which `meters.swallowed_update_fraction` asks whether one full-size step would be lost; None: not asked."""
+    """Dtype in which `meters.swallowed_update_fraction` asks whether one full step would be lost; None: not asked."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Loop:
         return self._ended("finished")
 
     def state(self) -> dict[str, Any]:
-        """Return the scalars that a resumed run needs, as JSON. Weights and optimizer state are tensors: `checkpoint`."""
+        """Return the scalars that a resumed run needs, as JSON; weights and optimizer state are `checkpoint`'s."""
         return {"step": self.step, "spent": self.spent.to_json(), "cursor": dict(self.method.cursor)}
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -221,7 +221,7 @@ class Loop:
         if not (math.isfinite(summed["loss"]) and math.isfinite(norm)):
             raise NonFiniteLoss(
                 f"step {self.step + 1}: loss {summed['loss']}, gradient norm {norm}. No weight was touched and nothing "
-                f"was saved by this step. Lower learning_rate ({settings.learning_rate}), or look at the rows of this step."
+                f"was saved by this step. Lower learning_rate ({settings.learning_rate}), or look at its rows."
             )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -254,7 +254,9 @@ class Loop:
         moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))
         decision = on_moment(moment)
         self.model.train()
-        verdict = torch.tensor(int(decision is not None and decision.verdict is Verb.STOP), device=self.accelerator.device)
+        verdict = torch.tensor(
+            int(decision is not None and decision.verdict is Verb.STOP), device=self.accelerator.device
+        )
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(verdict, src=0)
         return bool(verdict.item())
@@ -270,7 +272,7 @@ class Loop:
 
     @contextmanager
     def _catch_interrupts(self) -> Iterator[None]:
-        def remember(number: int, frame: object) -> None:
+        def remember(_number: int, _frame: object) -> None:
             if self._interrupted:
                 raise KeyboardInterrupt
             self._interrupted = True

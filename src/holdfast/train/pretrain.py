@@ -1,6 +1,6 @@
 """Pre-training of a small base model from scratch: another method of the one loop.
 
-A pre-training recipe is a YAML file: an architecture of Transformers, the words of the tokenizer, a mixture of problems,
+A pre-training recipe is a YAML file: an architecture of Transformers, words of the tokenizer, a mixture of problems,
 and how long and how fast to train. The folder that comes out is a plain Hugging Face model with ``exposure.json`` (what
 it has seen) and the recipe that made it. What it can do is measured by `holdfast eval`, like any model.
 """

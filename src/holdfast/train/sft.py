@@ -40,7 +40,7 @@ class SFT:
     def loss(self, batch: Batch, totals: Totals) -> MicroLoss:
         """Return the objective on one micro-batch, divided by the step's denominator."""
         out = self.engine.loss(batch, totals)
-        sums = {
+        sums: dict[str, torch.Tensor | float] = {
             "loss": out.objective,
             "nll": out.sums.nll,
             "weight": out.sums.weight,

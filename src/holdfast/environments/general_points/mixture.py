@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Any, ClassVar
 
@@ -125,12 +125,12 @@ def _maps(rules: tuple[str, ...]) -> frozenset[tuple[int, int, int]]:
     return frozenset(rule_map(rule) for rule in rules)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _allowed(values: tuple[int, ...], target: int) -> bool:
     return solvable(values, target) and not held_out_of_pretraining(values, target)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _environment(style: str, answer_format: str, target: int) -> GeneralPoints:
     # One rule in play: rows are posed, not sampled from splits, and any rule may be posed.
     return GeneralPoints(rules=("faces_as_10",), target=target, prompt_style=style, answer_format=answer_format)
