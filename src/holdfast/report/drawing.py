@@ -89,6 +89,8 @@ def style() -> Iterator[None]:
     with warnings.catch_warnings():
         # the SVG leaves glyphs to the browser's fonts, so one that DejaVu lacks matters to the PNG only
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        # a name of absurd length is drawn badly rather than not at all
+        warnings.filterwarnings("ignore", message="constrained_layout not applied", category=UserWarning)
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
@@ -100,9 +102,21 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def label_ends(figure: Figure, panel: Axes, labels: Sequence[EndLabel]) -> None:
-    """Write each label beside the end of its line, pushed apart so that none covers another."""
+def settle(figure: Figure) -> Figure:
+    """Lay a figure out once and for all; each later drawing would lay it out again, at the cost of a drawing."""
     figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def label_ends(figure: Figure, panels: Sequence[Axes], labels: Sequence[Sequence[EndLabel]]) -> None:
+    """Write each label of each panel beside the end of its line, pushed apart so that none covers another."""
+    figure.draw_without_rendering()  # settles the heights of the panels
+    for panel, ends in zip(panels, labels, strict=False):
+        _label_panel(figure, panel, ends)
+
+
+def _label_panel(figure: Figure, panel: Axes, labels: Sequence[EndLabel]) -> None:
     height = panel.get_window_extent().height * 72 / figure.dpi
     gap = 11.5 / height  # of the panel's height, for 9-point text
     to_axes = panel.transData + panel.transAxes.inverted()
@@ -123,14 +137,19 @@ def spread(wanted: Sequence[float], gap: float, *, top: float = 1.0) -> list[flo
     """
     groups: list[tuple[float, int]] = []  # middle and number of members
     for place in wanted:
-        middle, count = place, 1
+        middle, count = _within(place, 1, gap, top), 1
         while groups and middle - gap * (count - 1) / 2 - gap < groups[-1][0] + gap * (groups[-1][1] - 1) / 2:
             other, members = groups.pop()
-            middle, count = (middle * count + other * members) / (count + members), count + members
-        # a group may not leave the panel at the top, nor at the bottom if there is room above
-        middle = max(min(middle, top - gap * (count - 1) / 2), gap * (count - 1) / 2)
+            count, middle = count + members, (middle * count + other * members) / (count + members)
+            middle = _within(middle, count, gap, top)
         groups.append((middle, count))
     return [middle + gap * (k - (count - 1) / 2) for middle, count in groups for k in range(count)]
+
+
+def _within(middle: float, count: int, gap: float, top: float) -> float:
+    """Keep a group of labels below the top, and above the bottom if there is room."""
+    half = gap * (count - 1) / 2
+    return max(min(middle, top - half), half)
 
 
 def to_svg(figure: Figure, *, prefix: str, title: str) -> Markup:

@@ -15,10 +15,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from holdfast.records import Record
 from holdfast.report.compare import Arm, all_suites, called, estimate
-from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look, new_figure, style
+from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look, new_figure, settle, style
 from holdfast.report.load import RunData, SuiteFacts
 from holdfast.report.words import amount, power_of_ten, visible
 
+LONGEST = 44
+"""Characters of a name that a figure has room for."""
 MANY_ARMS = 7
 """Arms from which on a legend above the panels replaces the words at the ends of the lines."""
 
@@ -42,7 +44,7 @@ def success(groups: Sequence[Arm], *, against: str) -> Figure:
             panel.set_axis_off()
         _scale_x(panels[: len(suites)], _places(groups, against), as_powers=against == "flops")
         _name_arms(figure, panels, labels, groups)
-        return figure
+        return settle(figure)
 
 
 def frontier(groups: Sequence[Arm]) -> Figure | None:
@@ -63,7 +65,7 @@ def frontier(groups: Sequence[Arm]) -> Figure | None:
             panel.set_axis_off()
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=min(5, len(names)), fontsize=8.5)
-        return figure
+        return settle(figure)
 
 
 def learning_curves(groups: Sequence[Arm]) -> Figure | None:
@@ -91,7 +93,7 @@ def learning_curves(groups: Sequence[Arm]) -> Figure | None:
         panel.set_ylabel("NLL of the batch, nats a token")
         panel.set_xlim(left=0)
         _name_arms(figure, [panel], [labels], groups)
-        return figure
+        return settle(figure)
 
 
 def trained(groups: Sequence[Arm]) -> Figure | None:
@@ -114,7 +116,7 @@ def trained(groups: Sequence[Arm]) -> Figure | None:
             _map_panel(panel, rows, list(roles), deepest, names)
         for panel in panels[len(maps) :]:
             panel.set_axis_off()
-        return figure
+        return settle(figure)
 
 
 def _success_panel(panel: Axes, suite: SuiteFacts, groups: Sequence[Arm], against: str) -> list[EndLabel]:
@@ -127,11 +129,11 @@ def _success_panel(panel: Axes, suite: SuiteFacts, groups: Sequence[Arm], agains
     panel.set_ylim(-0.03, 1.03)
     panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     told = f": {suite.rule}" if suite.rule else ""
-    panel.set_title(visible(f"{called(suite)}{told}", 60), fontweight="bold", pad=14)
+    panel.set_title(visible(f"{called(suite)}{told}", LONGEST + 10), fontweight="bold", pad=14)
     if suite.exposure != "unknown":
         panel.annotate(
-            f"rule {suite.exposure}", (0, 1), xytext=(0, 4), xycoords="axes fraction", textcoords="offset points",
-            fontsize=8, color=FAINT,
+            visible(f"rule {suite.exposure}", LONGEST), (0, 1), xytext=(0, 4), xycoords="axes fraction",
+            textcoords="offset points", fontsize=8, color=FAINT,
         )  # fmt: skip
     return labels
 
@@ -180,7 +182,15 @@ def _frontier_panel(panel: Axes, known: SuiteFacts, other: SuiteFacts, groups: S
         if not path:
             continue
         panel.plot(*zip(*path, strict=True), color=drawn.color, ls=drawn.dash, lw=1, alpha=0.7, marker=".", ms=3)
-        panel.plot(*path[-1], color=drawn.color, marker=drawn.marker, ms=7, mec="white", ls="", label=visible(arm.name))
+        panel.plot(
+            *path[-1],
+            color=drawn.color,
+            marker=drawn.marker,
+            ms=7,
+            mec="white",
+            ls="",
+            label=visible(arm.name, LONGEST),
+        )
         x, y = pairs[-1]
         if x and y and x.low is not None and x.high is not None and y.low is not None and y.high is not None:
             panel.plot([x.low, x.high], [path[-1][1]] * 2, color=drawn.color, lw=1)
@@ -190,8 +200,8 @@ def _frontier_panel(panel: Axes, known: SuiteFacts, other: SuiteFacts, groups: S
         panel.plot(*base, marker="o", ms=8, mfc="none", mec=INK, ls="", zorder=5, label="base")
     panel.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
     panel.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
-    panel.set_xlabel(visible(f"success on {known.name}"))
-    panel.set_ylabel(visible(f"success on {other.name}"))
+    panel.set_xlabel(visible(f"success on {known.name}", LONGEST))
+    panel.set_ylabel(visible(f"success on {other.name}", LONGEST))
 
 
 def _map_panel(
@@ -208,7 +218,9 @@ def _map_panel(
     colors = LinearSegmentedColormap.from_list("share", ["#d9dde3", "#0072B2"])
     panel.pcolormesh(share, cmap=colors, vmin=0, vmax=1, edgecolors="white", linewidth=1.2)
     panel.set_ylim(len(roles), 0)
-    panel.set_yticks([place + 0.5 for place in range(len(roles))], [role.replace("_", " ") for role in roles])
+    panel.set_yticks(
+        [place + 0.5 for place in range(len(roles))], [visible(role.replace("_", " "), 24) for role in roles]
+    )
     every = max(1, math.ceil((deepest + 1) / 8))
     layers = range(0, deepest + 1, every)
     panel.set_xticks([0.5, *(layer + 1.5 for layer in layers)], ["–", *map(str, layers)], fontsize=8)
@@ -266,11 +278,10 @@ def _name_arms(
     if len(groups) >= MANY_ARMS or max(len(arm.name) for arm in groups) > 24:
         handles = [
             panels[0].plot(
-                [], [], color=look(k).color, marker=look(k).marker, ls=look(k).dash, label=visible(arm.name)
+                [], [], color=look(k).color, marker=look(k).marker, ls=look(k).dash, label=visible(arm.name, LONGEST)
             )[0]
             for k, arm in enumerate(groups)
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=8.5)
         return
-    for panel, ends in zip(panels, labels, strict=False):
-        label_ends(figure, panel, ends)
+    label_ends(figure, panels, labels)
