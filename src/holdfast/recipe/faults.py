@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from holdfast.errors import Fault, did_you_mean
 from holdfast.recipe.schema import Budget, Data, Decoding, Every, Recipe, SuiteSpec
 
-_SETTLED_ELSEWHERE = {
+SETTLED_ELSEWHERE = {
     "max_steps": "write budget: {steps: N}",
     "num_train_epochs": "write budget: {epochs: N}",
     "loss_type": "write objective: nll or objective: dft",
@@ -110,8 +110,8 @@ def _fault(path: tuple[str, ...], detail: Any) -> Fault:
             return Fault(where, f"{found} is no schedule", "Write log, end, {every: N}, or a list of steps.")
         case "string_type" if where in {"trainable", "objective", "budget.reference"}:
             return Fault(where, f"{found} is neither a name nor a block with a name and options")
-        case "extra_forbidden" if len(path) == 1 and key in _SETTLED_ELSEWHERE:
-            return Fault(where, "is not a key of ours", _SETTLED_ELSEWHERE[key] + ".")
+        case "extra_forbidden" if len(path) == 1 and key in SETTLED_ELSEWHERE:
+            return Fault(where, "is not a key of ours", SETTLED_ELSEWHERE[key] + ".")
         case "extra_forbidden":
             return Fault(where, "no such key", suggest(key, keys_at(path[:-1])))
         case "missing":

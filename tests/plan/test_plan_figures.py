@@ -1,0 +1,136 @@
+"""The figures of a plan: what learns, how many steps, what it costs, what the suites ask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_base
+from holdfast.models.roles import roles
+from holdfast.plan import Plan, label_of, plan
+from holdfast.plan.memory import MASTER, estimate
+from holdfast.plan.skeleton import skeleton
+from holdfast.recipe import Recipe
+from holdfast.train.budget import Spent
+
+CARDS = {"environment": "general_points", "rule": "faces_as_10", "prompt_style": "terse", "size": 64}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base.write(tmp_path_factory.mktemp("base"))
+
+
+def planned(base: Path, **changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "model_name_or_path": str(base),
+        "trainable": "attention",
+        "data": CARDS,
+        "suites": {
+            "id": {"environment": "general_points", "rule": "faces_as_10", "purpose": "id"},
+            "ood": {"environment": "general_points", "rule": "faces_as_5_7_9", "purpose": "ood", "size_during": 50},
+        },
+        "budget": {"steps": 10},
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 4,
+        **changes,
+    }
+    return plan(Recipe.model_validate(values))
+
+
+def test_the_table_adds_up_to_the_model_and_to_what_learns(base: Path) -> None:
+    found = planned(base).to_json()["trainable"]
+    assert sum(row["parameters"] for row in found["rows"]) == found["n_parameters"]
+    assert sum(row["trainable"] for row in found["rows"]) == found["n_trainable"] == 2 * 4 * 16 * 16
+    assert {row["role"] for row in found["rows"] if row["trainable"]} == {"attention"}
+    assert found["label"] == "attention"
+
+
+def test_planning_reads_no_weights(base: Path) -> None:
+    assert all(weight.is_meta for weight in skeleton(str(base)).model.parameters())
+
+
+def test_steps_spend_what_the_reference_spends(base: Path) -> None:
+    full = planned(base, trainable="full")
+    assert full.steps == 10
+    assert planned(base).steps == 10
+    arm = planned(base, budget={"steps": 10, "match": "flops", "reference": "full"})
+    assert arm.steps > 10
+    assert abs(arm.total.flops - full.total.flops) <= arm.step.flops / 2
+    fewer = planned(base, budget={"steps": 10, "match": "trainable", "reference": "full"})
+    assert fewer.steps == round(10 * full.step.flops_trainable / fewer.step.flops_trainable)
+
+
+def test_epochs_become_steps_over_all_processes(base: Path) -> None:
+    recipe = planned(base, budget={"epochs": 2}).recipe
+    assert planned(base, budget={"epochs": 2}).steps == 2 * 64 // 4
+    assert plan(recipe, num_processes=2).steps == 2 * 64 // 8
+
+
+def test_the_tokens_of_a_step_are_those_of_the_first_rows(base: Path) -> None:
+    step = planned(base).step
+    assert step.examples == 4
+    assert 0 < step.target_tokens < step.tokens
+
+
+def test_suites_carry_what_the_base_has_seen(base: Path) -> None:
+    found = planned(base).to_json()["suites"]
+    assert (found["id"]["exposure"], found["ood"]["exposure"]) == ("known to the base", "never seen")
+    assert (found["ood"]["n"], found["ood"]["n_during"], found["ood"]["purpose"]) == (400, 50, "ood")
+
+
+def test_the_plan_is_json(base: Path) -> None:
+    values = planned(base).to_json()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert {"trainable", "steps", "flops_per_step", "flops_total", "budget", "warnings", "suites"} <= values.keys()
+
+
+def test_matched_depth_is_told(base: Path) -> None:
+    found = planned(base, trainable={"preset": "mlp", "match": {"parameters_of": "attention"}})
+    assert found.to_json()["trainable"]["matched"]["depth"] == 2
+    assert found.label == "mlp, match parameters_of attention"
+
+
+def test_a_base_whose_rate_cannot_move_its_checkpoints_is_warned_about(base: Path) -> None:
+    assert any("round back to the base" in words for words in planned(base, learning_rate=1e-6).warnings)
+    assert not any("round back" in words for words in planned(base).warnings)
+    assert not any("round back" in w for w in planned(base, learning_rate=1e-6, save_dtype="float32").warnings)
+
+
+def test_a_plan_of_eleven_billion_parameters_needs_no_weights(tmp_path: Path, base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    config |= {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 48, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 128256, "head_dim": 128,
+    }  # fmt: skip
+    for file in base.iterdir():
+        if file.name != "model.safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = planned(tmp_path, dtype="bfloat16", compute_dtype="bfloat16")
+    assert 10e9 < found.selected.n_total < 12e9
+    assert found.memory_of["full"] is not None
+    assert found.memory_of["attention"] is not None
+    assert found.memory_of["attention"] < found.memory_of["full"]
+
+
+def test_the_memory_of_full_training_is_sixteen_bytes_a_weight_and_the_cast() -> None:
+    found = estimate(n_parameters=10**9, n_trainable=10**9, stored="bfloat16", computed="bfloat16", activations=0)
+    assert found.weights + found.training == (MASTER + 2 + 12) * 10**9
+    frozen = estimate(n_parameters=10**9, n_trainable=0, stored="bfloat16", computed="bfloat16", activations=0)
+    assert frozen.weights + frozen.training == 2 * 10**9
+
+
+def test_labels_read_like_a_legend() -> None:
+    assert label_of("full") == "full"
+    assert label_of({"preset": "mlp", "layers": "first:8"}) == "mlp, layers first:8"
+    assert label_of({"roles": ["attention", "norm"], "layers": [0, 3]}) == "attention + norm, layers 0 3"
+
+
+def test_a_step_is_a_spent_of_every_way_to_match(base: Path) -> None:
+    assert all(value > 0 for value in planned(base).step.to_json().values())
+    assert isinstance(planned(base).step, Spent)
+    assert len(roles(skeleton(str(base)).model)) > 10
