@@ -83,7 +83,7 @@ def compute(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
         yield
         return
     # A cast that carries gradients, so that whatever learns still receives its own.
-    with _replaced_parameters(model, lambda _, p: p.to(dtype) if p.dtype in STORED and p.dtype != dtype else p):
+    with replaced_parameters(model, lambda _, p: p.to(dtype) if p.dtype in STORED and p.dtype != dtype else p):
         yield
 
 
@@ -120,14 +120,19 @@ def exported(model: nn.Module, save_dtype: torch.dtype) -> Iterator[None]:
             return parameter
         return nn.Parameter(parameter.detach().to(dtype), requires_grad=parameter.requires_grad)
 
-    with rng.preserved(), _preserved_flags(model), _replaced_parameters(model, as_exported):
+    with rng.preserved(), _preserved_flags(model), replaced_parameters(model, as_exported):
         model.eval()
         yield
 
 
 @contextmanager
-def _replaced_parameters(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
-    """Put ``replace(name, parameter)`` in the place of each parameter; one call for all aliases of a tied one."""
+def replaced_parameters(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+    """Inside, ``replace(name, parameter)`` stands in the place of each parameter; the live ones are set aside.
+
+    Args:
+        model: Its parameter objects are put back afterwards, also after an exception.
+        replace: Called once for all aliases of a tied weight. It may return the parameter itself, which then stays.
+    """
     slots: list[tuple[nn.Module, str, nn.Parameter]] = []
     replacements: dict[int, Tensor] = {}
     try:
