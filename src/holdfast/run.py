@@ -46,9 +46,8 @@ from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
-from holdfast.train import checkpoint, run_folder
+from holdfast.train import checkpoint, meters, run_folder
 from holdfast.train.loop import Ended, Loop, Moment, Settings, seed_everything
-from holdfast.train.meters import unchanged_after_export_fraction
 from holdfast.train.progress import Progress, Silent
 from holdfast.train.schedule import warmup
 from holdfast.train.sft import SFT
@@ -223,7 +222,6 @@ class Observer:
     base_cache: Path | None
     identity: Mapping[str, str]
     history: list[Record] = field(default_factory=list)
-    swallowed: float | None = None
 
     def restore(self, loop: Loop) -> None:
         """Go on from the newest checkpoint, with the logs cut back to it; without one, start with clean logs."""
@@ -294,7 +292,6 @@ class Observer:
         """Write a line of metrics and tell trackers and whoever watches."""
         if not self.accelerator.is_main_process:
             return
-        self.swallowed = metrics.get("swallowed_update_fraction", self.swallowed)
         _append(self.folder / "metrics.jsonl", {k: v if math.isfinite(v) else None for k, v in metrics.items()})
         if self.recipe.report_to:
             self.accelerator.log(dict(metrics), step=int(metrics["step"]))
@@ -325,6 +322,14 @@ class Observer:
 
     def finish(self, ended: Ended, *, wall_seconds: float) -> None:
         """Write ``result.json``, and for a run that ended the report and the model card."""
+        meters_read = {
+            "swallowed_update_fraction": self._swallowed(),
+            "unchanged_after_export_fraction": self._unchanged(ended),
+        }
+        for meter, share in meters_read.items():
+            caution = meters.warning(meter, share)
+            if caution is not None:
+                self.progress.said(f"warning: {caution}")
         result = {
             "status": ended.status,
             "steps": ended.step,
@@ -337,10 +342,7 @@ class Observer:
             "base_fingerprint": self.loaded.fingerprint,
             "identity": dict(self.identity),
             "frozen_verified": ended.status != "interrupted",
-            "meters": {
-                "swallowed_update_fraction": self.swallowed,
-                "unchanged_after_export_fraction": self._unchanged(ended),
-            },
+            "meters": meters_read,
         }
         write_json(self.folder / "result.json", result)
         if ended.status != "interrupted":
@@ -348,11 +350,16 @@ class Observer:
             report.write([run], self.folder / "report.html")
             report.write_card(run)
 
+    def _swallowed(self) -> float | None:
+        path = self.folder / "metrics.jsonl"
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+        return next((line["swallowed_update_fraction"] for line in lines if "swallowed_update_fraction" in line), None)
+
     def _unchanged(self, ended: Ended) -> float | None:
         saved = self.folder / f"checkpoint-{ended.step}"
         if ended.status == "interrupted" or not saved.is_dir():
             return None
-        return unchanged_after_export_fraction(self.loaded.folder, saved, names=self.selected.names)
+        return meters.unchanged_after_export_fraction(self.loaded.folder, saved, names=self.selected.names)
 
     def _best_step(self) -> int | None:
         decisions = [record.decision for record in self.history if record.decision is not None]

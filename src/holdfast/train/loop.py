@@ -35,6 +35,7 @@ from holdfast.errors import NonFiniteLoss
 from holdfast.models.compute import compute
 from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
+from holdfast.train.meters import sample, swallowed_update_fraction
 from holdfast.train.schedule import Shape, learning_rate
 
 Batch = Mapping[str, torch.Tensor]
@@ -173,9 +174,11 @@ class Loop:
         with self._catch_interrupts():
             while self.step < self.settings.steps:
                 started = time.perf_counter()
-                metrics = self._one_step()
+                first_full_step = min(self.settings.warmup_steps, self.settings.steps - 1)
+                metered = self.settings.swallow_dtype is not None and self.step == first_full_step
+                metrics = self._metered_step() if metered else self._one_step()
                 self._seconds += time.perf_counter() - started
-                if self.step % self.settings.logging_steps == 0 or self.step in (1, self.settings.steps):
+                if metered or self.step % self.settings.logging_steps == 0 or self.step in (1, self.settings.steps):
                     on_log({**metrics, **self._pace()})
                 saves_now = self.settings.save_steps and self.step % self.settings.save_steps == 0
                 stops = self.step in moments and self._stops(on_moment, save)
@@ -230,6 +233,15 @@ class Loop:
         self.step += 1
         self.spent = self.spent.plus(self.method.step_cost(batches))
         return {"step": self.step, "learning_rate": rate, "grad_norm": norm, **self.method.summarize(summed)}
+
+    def _metered_step(self) -> dict[str, float]:
+        """Take the first step at the full rate, and ask how much of it the weights' own dtype would have swallowed."""
+        weights = {str(number): weight for number, weight in enumerate(self.trainable)}
+        before = sample(weights)
+        metrics = self._one_step()
+        assert self.settings.swallow_dtype is not None
+        share = swallowed_update_fraction(before, sample(weights), dtype=self.settings.swallow_dtype)
+        return metrics if share is None else {**metrics, "swallowed_update_fraction": share}
 
     @contextmanager
     def _accumulating(self, last: bool) -> Iterator[None]:
