@@ -81,15 +81,15 @@ def _seeds(groups: Sequence[Arm]) -> Iterator[str]:
 
 
 def _problems(groups: Sequence[Arm]) -> Iterator[str]:
+    repeated = []
     for suite in all_suites(groups):
         one = next((run for arm in groups for run in arm.measured if suite.name in run.suites), None)
         record = None if one is None else end_of(one, suite.name)
         end = None if record is None else record.estimates.get(f"eval_{suite.name}_success")
         if end is not None and end.clusters < 0.8 * end.n:
-            yield (
-                f"The {end.n} problems of {suite.name} are {end.clusters} distinct ones; intervals count each once and "
-                "are as wide as that."
-            )
+            repeated.append(f"{end.clusters} of {end.n} in {suite.name}")
+    if repeated:
+        yield f"Many problems repeat one another (distinct are {words.listed(repeated)}); intervals count each once."
     yield (
         "p-values are adjusted (Holm) within each table of this page, not for other pages, suites or settings that "
         "were tried before."

@@ -123,7 +123,7 @@ def _success_panel(panel: Axes, suite: SuiteFacts, groups: Sequence[Arm], agains
     labels = []
     for number, arm in enumerate(groups):
         if suite.name in arm.suites:
-            end = _success_line(panel, suite.name, arm, look(number), against)
+            end = _success_line(panel, suite.name, arm, look(number), against, band=min(0.11, 0.4 / len(groups)))
             if end is not None:
                 labels.append(EndLabel(arm.name, end, look(number).color))
     panel.set_ylim(-0.03, 1.03)
@@ -138,7 +138,7 @@ def _success_panel(panel: Axes, suite: SuiteFacts, groups: Sequence[Arm], agains
     return labels
 
 
-def _success_line(panel: Axes, suite: str, arm: Arm, drawn: Look, against: str) -> float | None:
+def _success_line(panel: Axes, suite: str, arm: Arm, drawn: Look, against: str, *, band: float) -> float | None:
     if len(arm.measured) > 1:
         for run in arm.measured:
             points = [(_place(record, against), record.readings.get(f"eval_{suite}_success")) for record in run.records]
@@ -151,7 +151,7 @@ def _success_line(panel: Axes, suite: str, arm: Arm, drawn: Look, against: str) 
     x, y, low, high = zip(*pooled, strict=True)
     sparse = drawn.marker if len(x) <= 16 else ""
     panel.plot(x, y, color=drawn.color, marker=sparse, ls=drawn.dash, mec="white", mew=0.6)
-    panel.fill_between(x, low, high, color=drawn.color, alpha=0.11, lw=0)
+    panel.fill_between(x, low, high, color=drawn.color, alpha=band, lw=0)
     return float(y[-1])
 
 

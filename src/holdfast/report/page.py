@@ -7,7 +7,7 @@ in as it is are our own SVG figures. The page holds no script and loads nothing,
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,25 +180,37 @@ def _learned(run: RunData) -> str:
 
 
 def _lead(rows: Sequence[Result], groups: Sequence[Arm]) -> str:
-    """Say in one or two sentences what became of the success outside of the training distribution."""
+    """Say in one to three sentences what became of the success outside of the training distribution."""
     outside = [row for row in rows if row.suite.purpose != "id" and row.paired is not None]
-    if not outside:
-        return ""
-    names = [arm.name for arm in groups if any(row.arm is arm for row in outside)]
-    lost = [name for name in names if any(row.arm.name == name and row.change is Change.LOST for row in outside)]
-    rest = [name for name in names if name not in lost]
-    if len(names) == 1:
-        return sentence(rows)
-    worst = min(outside, key=lambda row: row.paired.difference or 0.0 if row.paired else 0.0)
-    if not lost:
-        return f"No arm lost success out of distribution that these problems could tell ({len(names)} arms)."
-    told = f"{len(lost)} of {len(names)} arms lost success out of distribution: {words.listed(lost)}."
-    if worst.paired is not None and worst.base is not None and worst.end is not None:
-        told += (
-            f" The largest loss is that of {worst.arm.name} on {worst.suite.name}: "
-            f"{words.percent(worst.base.value)} → {words.percent(worst.end.value)}."
-        )
-    return told + (f" With {words.listed(rest)} these problems show no loss." if rest else "")
+    changes = {arm.name: {row.change for row in outside if row.arm is arm} for arm in groups}
+    lost = [name for name, found in changes.items() if Change.LOST in found]
+    kept = [name for name, found in changes.items() if found and found <= {Change.KEPT, Change.GAINED}]
+    rest = [name for name, found in changes.items() if found and name not in [*lost, *kept]]
+    if sum(map(bool, changes.values())) < 2:
+        return sentence(rows) if rows else ""
+    parts = []
+    if lost:
+        told = [_fall(row) for row in outside if row.change is Change.LOST]
+        parts.append(f"{_arms(lost, changes)} lost success out of distribution{_names(lost)}.")
+        parts.append(f"The most is lost by {min(told)[1]}.")
+    if kept:
+        parts.append(f"{_arms(kept, changes)} kept or gained it{_names(kept)}.")
+    if rest:
+        parts.append(f"For {_arms(rest, changes)} the problems are too few to tell{_names(rest)}.")
+    return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def _arms(names: Sequence[str], of: Mapping[str, object]) -> str:
+    return f"all {len(of)} arms" if len(names) == len(of) else f"{len(names)} of {len(of)} arms"
+
+
+def _names(names: Sequence[str]) -> str:
+    return f": {words.listed(list(names))}" if len(names) <= 4 else ""
+
+
+def _fall(row: Result) -> tuple[float, str]:
+    change = row.paired.difference if row.paired is not None and row.paired.difference is not None else 0.0
+    return change, f"{row.arm.name} on {row.suite.name}: {_move(row)}"
 
 
 def sentence(rows: Sequence[Result]) -> str:

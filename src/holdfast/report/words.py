@@ -17,8 +17,8 @@ def visible(text: str, limit: int | None = None) -> str:
     stay.
 
     Example:
-        >>> visible("24\x00 \ud800 \u202e right", 12)
-        '24\\x00 \\ud800 \\u202e ri… (+3 characters)'
+        >>> print(visible("24\x1b \u202e is right", 10))
+        24\x1b \u202e is r… (+4 characters)
     """
     kept = text if limit is None else text[:limit]
     shown = "".join(character if _is_plain(character) else _escape(character) for character in kept)
@@ -73,7 +73,7 @@ def amount(count: float | None) -> str:
     """Return a count in three digits, ``2.41 M``."""
     if count is None:
         return UNKNOWN
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(count) >= size:
             return f"{count / size:.3g} {letter}"
     return f"{count:,.0f}"
@@ -96,11 +96,11 @@ def listed(names: list[str]) -> str:
 
     Example:
         >>> listed(["full, 1e-3", "mlp"])
-        'full, 1e-3; and mlp'
+        'full, 1e-3; mlp'
     """
     if len(names) < 2:
         return names[0] if names else "none"
-    comma, last = ("; ", "; and ") if any("," in name for name in names) else (", ", " and ")
+    comma, last = ("; ", "; ") if any("," in name for name in names) else (", ", " and ")
     return comma.join(names[:-1]) + last + names[-1]
 
 
