@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,6 +23,13 @@ PLAIN_WIDTH = 160
 def console() -> Console:
     """Return a console for stdout; wide where there is no terminal, so that no cell is cut."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def quiet_libraries() -> None:
+    """Turn off the bars with which Transformers accompanies the loading and writing of files; ours stay."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def show(out: Console, table: Table, *, title: str = "") -> None:
@@ -100,11 +107,6 @@ def show_arms(out: Console, arms: Sequence[Arm]) -> None:
     for name in names:
         addresses = " ".join(arm.address for arm in arms if arm.name == name)
         out.print(escape(f"  {name}  [{addresses}]"))
-
-
-def bullet_list(lines: Iterable[str]) -> str:
-    """Return lines as a list in plain text."""
-    return "\n".join(f"  {line}" for line in lines)
 
 
 def _gigabytes(size: int | None) -> str:

@@ -15,9 +15,11 @@ def pretrain(
     ],
 ) -> None:
     """Pre-train a base model from scratch on the environments, as its recipe says."""
+    from holdfast.cli.console import quiet_libraries
     from holdfast.cli.progress import watched
     from holdfast.train.pretrain import pretrain as make
 
+    quiet_libraries()
     with watched(again=f"holdfast pretrain {recipe} --output {output}") as progress:
         make(recipe, output, progress=progress)
     typer.echo(f"base model: {output}")

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from holdfast import members
-from holdfast.cli.console import console, show
+from holdfast.cli.console import console, quiet_libraries, show
 from holdfast.cli.progress import watched
 from holdfast.errors import RunFolderError
 from holdfast.evaluate.evaluate import SuiteResult, evaluate
@@ -50,6 +50,7 @@ def score_and_show(recipe: Recipe, *, against: str | None, output: Path | None, 
     Raises:
         UserError: a model or suite cannot be used, or the folder cannot be written.
     """
+    quiet_libraries()
     suites = make_all(recipe, reads=_needs(recipe, allow_code), allow_code=allow_code)
     folder = output or Path("runs") / f"eval-{_plain(recipe.model_name_or_path)}-{recipe.hash()[:8]}"
     _writable(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from holdfast.cli.console import console, show, show_plan
+from holdfast.cli.console import console, quiet_libraries, show, show_plan
 from holdfast.cli.progress import watched
 from holdfast.plan import plan
 from holdfast.recipe import Recipe
@@ -24,6 +24,7 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
         allow_code: Whether the recipe may name outside code.
         again: The command that goes on with a run that is broken off.
     """
+    quiet_libraries()
     out = console()
     show_plan(out, plan(recipe, allow_code=allow_code))
     with watched(again=again) as progress:

@@ -84,7 +84,7 @@ class Plan:
     @property
     def total(self) -> Spent:
         """What the whole run spends, as far as its first steps tell."""
-        return replace(self.step, **{name: value * self.steps for name, value in self.step.to_json().items()})
+        return _times(self.step, self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """Return ``plan.json``."""
@@ -158,12 +158,12 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) ->
     reference = select(parameters, parse(recipe.budget.reference), text_only=True)
     source = _source(recipe, bones, allow_code=allow_code)
     batches = _first_steps(recipe, source, bones, num_processes=num_processes)
-    step, reference_step = (_mean_step(bones.model, each.names, batches) for each in (selected, reference))
+    step = _mean_step(bones.model, selected.names, batches)
     reference_steps = _reference_steps(recipe, rows=len(source), num_processes=num_processes)
-    whole = replace(
-        reference_step, **{name: value * reference_steps for name, value in reference_step.to_json().items()}
-    )
-    steps = plan_steps(recipe.budget.match, whole, step)
+    steps = reference_steps
+    if recipe.budget.match != "steps" and reference.names != selected.names:
+        whole = _times(_mean_step(bones.model, reference.names, batches), reference_steps)
+        steps = plan_steps(recipe.budget.match, whole, step)
     memory_of = {
         preset: _memory(recipe, bones, select(parameters, parse(preset), text_only=True), batches).fits_gb
         for preset, roles_of in PRESETS.items()
@@ -237,6 +237,10 @@ def _mean_step(model: Any, trainable: Sequence[str], batches: Sequence[Sequence[
     for step in batches:
         spent = spent.plus(priced.spent([batch.tensors() for batch in step]))
     return Spent(**{name: value / len(batches) for name, value in spent.to_json().items()})
+
+
+def _times(spent: Spent, steps: int) -> Spent:
+    return replace(spent, **{name: value * steps for name, value in spent.to_json().items()})
 
 
 def _reference_steps(recipe: Recipe, *, rows: int, num_processes: int) -> int:

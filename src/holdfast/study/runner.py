@@ -25,6 +25,8 @@ from holdfast.train import run_folder
 ENDED = ("finished", "stopped")
 PAUSE = 0.2
 """Seconds between two looks at the running processes."""
+USER_ERROR = 2
+"""Exit code of a run whose folder is in use by another process, among other mistakes."""
 LAST_LINES = 15
 BASE_CACHE = ".base"
 """Folder beside the runs that holds the scores of untrained bases, which arms share."""
