@@ -18,15 +18,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from holdfast.errors import UserError
 from holdfast.objectives.base import Objective, TokenStats
 from holdfast.objectives.head import OutputHead
+from holdfast.objectives.head_gradients import HeadGradients
+from holdfast.objectives.softmax import cross_entropy_gradient_, log_softmax_, statistics_dtype
 
 LOGIT_BUDGET = 256 * 2**20
-"""Bytes of float32 logits in one chunk. About twice as much is alive at the peak."""
+"""Bytes of float32 logits in one chunk; softmax and its gradient reuse them in place. Twice as much is alive where the
+objective sees the vocabulary, the model caps its logits, or the head is not a plain ``nn.Linear``."""
 
 LEAST_CHUNK = 1024
 """Rows of a chunk, at least: every chunk streams the head's weight and its gradient through memory again."""
@@ -71,7 +74,7 @@ class Rows:
 
 
 class Sums(NamedTuple):
-    """Sums over rows, float32 scalars without gradient: of -log p, w · l, w, [w < 0.1] and, if needed, entropy."""
+    """Sums over rows, float32 scalars without gradient: of -log p, of w · l, of w, and of [w < 0.1]."""
 
     nll: Tensor
     weighted: Tensor
@@ -148,8 +151,8 @@ class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: _Job, hidden_NH: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         wanted = ctx.needs_input_grad[1:] if job.differentiate else (False,) * (1 + len(params))
-        gradients = _Gradients(job.head, hidden_NH, params, wanted=wanted)
-        totals_5 = torch.zeros(5, dtype=_statistics_dtype(hidden_NH), device=hidden_NH.device)
+        gradients = HeadGradients(job.head, hidden_NH, params, wanted=wanted)
+        totals_5 = torch.zeros(5, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
             totals_5 += _chunk(job, job.rows.part(start, stop), gradients, start)
         ctx.save_for_backward(*gradients.all())
@@ -174,12 +177,11 @@ class _Recompute(torch.autograd.Function):
         ctx.job, ctx.device, ctx.params = job, device, params
         ctx.autocast = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         ctx.save_for_backward(hidden_NH)
-        nothing = _Gradients(job.head, hidden_NH, params, wanted=(False,) * (1 + len(params)))
-        logp_N = torch.empty(len(hidden_NH), dtype=_statistics_dtype(hidden_NH), device=hidden_NH.device)
+        nothing = HeadGradients(job.head, hidden_NH, params, wanted=(False,) * (1 + len(params)))
+        logp_N = torch.empty(len(hidden_NH), dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
             logits_RV = job.head.transform.apply(nothing.head_output(hidden_NH[start:stop]))
-            logp_RV = torch.log_softmax(logits_RV, dim=-1)
-            logp_N[start:stop] = logp_RV.gather(1, job.rows.target_N[start:stop, None])[:, 0]
+            logp_N[start:stop], _ = log_softmax_(logits_RV, job.rows.target_N[start:stop], entropy=False)
         return logp_N
 
     @staticmethod
@@ -192,113 +194,50 @@ class _Recompute(torch.autograd.Function):
                 f"the output head of {job.head.name} holds other parameters than when its log-probabilities were "
                 f"computed; call backward() inside the same models.compute context"
             )
-        gradients = _Gradients(job.head, hidden_NH, ctx.params, wanted=ctx.needs_input_grad[1:])
+        gradients = HeadGradients(job.head, hidden_NH, ctx.params, wanted=ctx.needs_input_grad[1:])
         enabled, dtype = ctx.autocast
         with torch.autocast(ctx.device, dtype=dtype, enabled=enabled):
             for start, stop in job.spans():
                 z_RV = gradients.head_output(hidden_NH[start:stop])
                 logits_RV = job.head.transform.apply(z_RV.detach())
-                upstream_R1, target_R1 = upstream_N[start:stop, None], job.rows.target_N[start:stop, None]
-                d_RV = torch.softmax(logits_RV, dim=-1).mul_(-upstream_R1).scatter_add_(1, target_R1, upstream_R1)
+                target_R = job.rows.target_N[start:stop]
+                d_RV = logits_RV.clone() if _needed_later(job.head, gradients, z_RV, logits_RV) else logits_RV
+                log_softmax_(d_RV, target_R, entropy=False)
+                cross_entropy_gradient_(d_RV, target_R, -upstream_N[start:stop])
                 gradients.add(start, hidden_NH[start:stop], z_RV, job.head.transform.pull_back_(d_RV, logits_RV))
         return None, *gradients.all()
 
 
-class _Gradients:
-    """Collects the gradients of the head's input and of its parameters over chunks."""
-
-    def __init__(self, head: OutputHead, hidden_NH: Tensor, params: tuple[Tensor, ...], *, wanted: tuple[bool, ...]):
-        self.head = head
-        self.any = any(wanted)
-        self.hidden_NH = torch.empty_like(hidden_NH) if wanted[0] else None
-        self.params = params
-        # Chunks add up in float32 even where the head is half precision.
-        self.sums = [
-            torch.zeros_like(p, dtype=_statistics_dtype(p)) if w else None
-            for p, w in zip(params, wanted[1:], strict=True)
-        ]
-        self.traced = self.any and not head.is_linear
-        self.leaf_RH: Tensor | None = None
-
-    def all(self) -> tuple[Tensor | None, ...]:
-        sums = (s if s is None else s.to(p.dtype) for s, p in zip(self.sums, self.params, strict=True))
-        return self.hidden_NH, *sums
-
-    def head_output(self, hidden_RH: Tensor) -> Tensor:
-        """Run the head on one chunk, traced by autograd unless its gradients are written down here."""
-        if not self.traced:
-            with torch.no_grad():
-                return self.head.module(hidden_RH)  # type: ignore[no-any-return]
-        with torch.enable_grad():
-            self.leaf_RH = hidden_RH.detach().requires_grad_(self.hidden_NH is not None)
-            return self.head.module(self.leaf_RH)  # type: ignore[no-any-return]
-
-    def add(self, start: int, hidden_RH: Tensor, z_RV: Tensor, d_z_RV: Tensor) -> None:
-        """Add the chunk that begins at row ``start``, given d loss / d z of the very z that `head_output` gave."""
-        d_z_RV = d_z_RV.to(z_RV.dtype)
-        if self.traced:
-            self._add_traced(start, z_RV, d_z_RV)
-        else:
-            self._add_linear(start, hidden_RH, d_z_RV)
-
-    def _add_traced(self, start: int, z_RV: Tensor, d_z_RV: Tensor) -> None:
-        assert self.leaf_RH is not None
-        inputs = [p for p, total in zip(self.params, self.sums, strict=True) if total is not None]
-        if self.hidden_NH is not None:
-            inputs.append(self.leaf_RH)
-        found = list(torch.autograd.grad(z_RV, inputs, d_z_RV, allow_unused=True))
-        if self.hidden_NH is not None:
-            self.hidden_NH[start : start + len(d_z_RV)] = found.pop()
-        totals = [total for total in self.sums if total is not None]
-        for total, part in zip(totals, found, strict=True):
-            if part is not None:
-                total += part
-
-    def _add_linear(self, start: int, hidden_RH: Tensor, d_z_RV: Tensor) -> None:
-        linear = self.head.module
-        assert isinstance(linear, nn.Linear)
-        # The products run in the dtype the head ran in (bf16 under autocast); autocast must not choose again.
-        with torch.autocast(d_z_RV.device.type, enabled=False):
-            if self.hidden_NH is not None:
-                self.hidden_NH[start : start + len(d_z_RV)] = d_z_RV @ linear.weight.to(d_z_RV.dtype)
-            for param, total in zip(self.params, self.sums, strict=True):
-                if total is None:
-                    continue
-                if param is linear.bias:
-                    total += d_z_RV.sum(0)
-                elif total.dtype == d_z_RV.dtype:
-                    total.addmm_(d_z_RV.T, hidden_RH.to(d_z_RV.dtype))
-                else:
-                    total += d_z_RV.T @ hidden_RH.to(d_z_RV.dtype)
-
-
-def _chunk(job: _Job, rows: Rows, gradients: _Gradients, start: int) -> Tensor:
+def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tensor:
     """Return Σ c·w·l and the four `Sums` of one chunk, shape (5,); add its gradients."""
     objective, head = job.objective, job.head
     z_RV = gradients.head_output(rows.hidden_NH)
     logits_RV = head.transform.apply(z_RV.detach())
-    logp_RV = torch.log_softmax(logits_RV, dim=-1)
-    stats = TokenStats(
-        logp_N=logp_RV.gather(1, rows.target_N[:, None])[:, 0],
-        entropy_N=torch.special.entr(logp_RV.exp()).sum(-1) if "entropy" in objective.needs else None,
-        base_logp_N=rows.base_logp_N,
-        old_logp_N=rows.old_logp_N,
-    )
-    weight_R = _weights(objective, stats)
+    keep = objective.uses_vocabulary or _needed_later(head, gradients, z_RV, logits_RV)
+    logp_RV = logits_RV.clone() if keep else logits_RV
+    logp_R, entropy_R = log_softmax_(logp_RV, rows.target_N, entropy="entropy" in objective.needs)
+    weight_R = _weights(objective, TokenStats(logp_R, entropy_R, rows.base_logp_N, rows.old_logp_N))
     d_row_R = rows.share_N * weight_R
+    d_RV: Tensor | None = None
     if objective.uses_vocabulary:
+        del logp_RV
         loss_R, d_RV = _vocabulary_loss(job, rows, logits_RV, d_row_R, differentiate=gradients.any)
     else:
-        loss_R, d_RV = -stats.logp_N, None
+        loss_R = -logp_R
         if gradients.any:
-            d_RV = logp_RV.exp_().mul_(d_row_R[:, None])
-            d_RV.scatter_add_(1, rows.target_N[:, None], -d_row_R[:, None])
+            d_RV = cross_entropy_gradient_(logp_RV, rows.target_N, d_row_R)
     if d_RV is not None:
         gradients.add(start, rows.hidden_NH, z_RV, head.transform.pull_back_(d_RV, logits_RV))
     # A token of weight 0 counts 0 even where its loss is infinite (a masked vocabulary entry as target).
     weighted_R = torch.where(weight_R == 0, 0, weight_R * loss_R)
     light_R = (weight_R < LIGHT_WEIGHT).to(weight_R.dtype)
-    return torch.stack([v.sum() for v in (rows.share_N * weighted_R, -stats.logp_N, weighted_R, weight_R, light_R)])
+    return torch.stack([v.sum() for v in (rows.share_N * weighted_R, -logp_R, weighted_R, weight_R, light_R)])
+
+
+def _needed_later(head: OutputHead, gradients: HeadGradients, z_RV: Tensor, logits_RV: Tensor) -> bool:
+    """Whether the logits must outlive the softmax: for the soft cap's derivative, or as the traced head's output."""
+    is_head_output = logits_RV.data_ptr() == z_RV.data_ptr()
+    return gradients.any and (head.transform.softcap is not None or (is_head_output and gradients.traced))
 
 
 def _weights(objective: Objective, stats: TokenStats) -> Tensor:
@@ -327,7 +266,3 @@ def _vocabulary_loss(
         return loss_R, None
     (d_RV,) = torch.autograd.grad(loss_R, leaf_RV, d_row_R)
     return loss_R.detach(), d_RV
-
-
-def _statistics_dtype(values: Tensor) -> torch.dtype:
-    return torch.promote_types(values.dtype, torch.float32)
