@@ -105,7 +105,7 @@ def warning(meter: str, share: float | None) -> str | None:
     if share is None or share <= WARN_ABOVE:
         return None
     what = {
-        "swallowed_update_fraction": "of one step's updates would be lost if the weights were kept in their file's dtype",
+        "swallowed_update_fraction": "of one step's updates would be lost in the dtype of the files",
         "unchanged_after_export_fraction": "of the trained weights are, after export, exactly those of the base",
     }[meter]
     return f"{share:.0%} {what}: {CURES}."
