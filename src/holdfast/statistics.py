@@ -177,7 +177,8 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], keys: Sequence[str] |
     Test: let ``d_k`` be the gains minus the losses among the problems of key k. If nothing changed, each ``d_k`` is as
     likely positive as negative, so the p-value is the share of all 2^K sign patterns whose ``|Σ ± d_k|`` is at least
     the observed one. It is exact (the distribution of the sum is built key by key, no sampling) and equals McNemar's
-    exact test if no key has more than one changed problem.
+    exact test if no key has more than one changed problem. The cost grows with the square of the changed problems:
+    0.3 s for 10,000.
 
     Interval: Newcombe's square-and-add method for paired proportions (1998, method 10) on Wilson intervals with the
     effective number of problems of `rate_by_cluster`. It can exclude 0 where the exact test does not reject, or the
