@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import tiny_models
 from holdfast.errors import FrozenWeightMoved, SelectionError
@@ -92,3 +95,13 @@ def test_a_fingerprint_is_of_shape_dtype_and_sign_of_zero_but_not_of_strides() -
     assert fingerprint(tensor.T.contiguous().T) == fingerprint(tensor)
     assert fingerprint(torch.tensor(1.0)) != fingerprint(torch.tensor([1.0]))
     assert fingerprint(torch.empty(0)) == fingerprint(torch.empty(0))
+
+
+def test_a_sharded_tensor_has_the_fingerprint_of_the_whole() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        tensor = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        sharded = distribute_tensor(tensor, init_device_mesh("cpu", (1,)), [Shard(0)])
+        assert fingerprint(nn.Parameter(sharded)) == fingerprint(tensor)
+    finally:
+        dist.destroy_process_group()

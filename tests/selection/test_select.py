@@ -120,6 +120,8 @@ def test_on_text_only_what_runs_is_selected() -> None:
     assert blocks(selected) == {0, 2, 4}
     assert not any("vision" in name or "projector" in name for name in selected.names)
     assert len(selected.notes) == 2
+    whole = of("mllama", {"preset": "full", "layers": "first:2"}, text_only=True)
+    assert [note for note in whole.notes if "towers" in note] == []  # whole blocks never meant the tower
     assert blocks(of("mllama", {"preset": "mlp", "layers": "first:2"}, text_only=True)) == {0, 2}
     assert blocks(of("mllama", {"preset": "mlp", "layers": "first:2"})) == {0, 1}
 

@@ -96,7 +96,7 @@ def roles(model: nn.Module) -> tuple[ParameterRole, ...]:
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, head_dim=4)
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_attention_heads=2)
         >>> roles(LlamaForCausalLM(config))[1].name
         'model.layers.0.self_attn.q_proj.weight'
     """

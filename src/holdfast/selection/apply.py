@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from holdfast.errors import FrozenWeightMoved, SelectionError
 from holdfast.selection.selected import Selected
@@ -41,8 +42,12 @@ def apply(model: nn.Module, selected: Selected) -> None:
 
 
 def fingerprint(tensor: Tensor) -> str:
-    """Return a hash of a tensor's dtype, shape and bytes: equal exactly for bit-identical tensors (-0.0 is not 0.0)."""
-    flat = tensor.detach().reshape(-1).contiguous().cpu().view(torch.uint8)
+    """Return a hash of a tensor's dtype, shape and bytes: equal exactly for bit-identical tensors (-0.0 is not 0.0).
+
+    A sharded tensor is gathered first and has the hash of the whole, so every rank must ask for it.
+    """
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    flat = whole.detach().reshape(-1).contiguous().cpu().view(torch.uint8)
     digest = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode(), digest_size=16)
     digest.update(flat.numpy().data)
     return digest.hexdigest()
@@ -50,7 +55,7 @@ def fingerprint(tensor: Tensor) -> str:
 
 def fingerprint_frozen(model: nn.Module, selected: Selected) -> dict[str, str]:
     """Return the fingerprint of every parameter that is not selected, by name. Costs one pass over the weights."""
-    learning = {*selected.names, *selected.tied}
+    learning = set(selected.names)
     return {name: fingerprint(parameter) for name, parameter in model.named_parameters() if name not in learning}
 
 
