@@ -85,6 +85,15 @@ def test_optimizer_state_comes_back_bit_for_bit(saved: Path) -> None:
                 assert (value.dtype, value.device) == (other.dtype, other.device)
 
 
+def test_options_that_changed_while_training_come_back_in_their_types(tmp_path: Path) -> None:
+    run = Run(tmp_path).train(1)
+    run.optimizer.param_groups[0].update(lr=1 / 3, betas=(0.5, 0.25))
+    run.save()
+    resumed = Run(tmp_path).resume()
+    assert resumed.optimizer.param_groups[0]["lr"] == 1 / 3
+    assert resumed.optimizer.param_groups[0]["betas"] == (0.5, 0.25)
+
+
 def test_random_states_of_all_libraries_come_back(tmp_path: Path) -> None:
     def draw() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))

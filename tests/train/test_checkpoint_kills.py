@@ -229,5 +229,5 @@ def test_every_file_is_durable_before_the_name_appears_and_the_name_afterwards(s
     manifest = f"before fsync {private}/manifest.json"
     writes_after = [event for event in events[events.index(manifest) :] if event.startswith("open")]
     assert writes_after == []
-    assert private in synced
+    assert f"before fsync {private}" in events[events.index(manifest) : rename]
     assert f"before fsync {run.folder}" in events[rename:]
