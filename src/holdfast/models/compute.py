@@ -83,7 +83,7 @@ def compute(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
         yield
         return
     # A cast that carries gradients, so that whatever learns still receives its own.
-    with replaced_parameters(model, lambda _, p: p.to(dtype) if p.dtype in STORED and p.dtype != dtype else p):
+    with replaced_parameters(model, lambda name, p: p.to(export_dtype(model, name, p, save_dtype=dtype))):
         yield
 
 
