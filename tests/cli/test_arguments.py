@@ -39,6 +39,12 @@ def test_a_flag_without_a_value_is_refused() -> None:
         split(["--seed", "--learning_rate", "1"])
 
 
+def test_a_misspelled_flag_that_is_no_recipe_key_is_named() -> None:
+    with pytest.raises(UserError, match=r"no such flag: --dry_rn\. Did you mean --dry_run\?"):
+        split(["r.yaml", "--dry-rn"])
+    assert split(["r.yaml", "--learning_rat", "3"]).assignments == ("learning_rat=3",)
+
+
 def test_one_recipe_is_needed_wherever_it_is_named(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("seed: 1\nbudget: {steps: 3}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from holdfast.errors import RecipeError
@@ -31,9 +33,16 @@ def test_a_list_is_no_recipe() -> None:
         parse_yaml("- 1", source="x")
 
 
-def test_a_missing_file_is_one_clear_line() -> None:
-    with pytest.raises(RecipeError, match=r"cannot read the file: FileNotFoundError"):
+def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no such file"):
         read("no/such/recipe.yaml")
+    (tmp_path / "recipe.yaml").write_bytes(b"run_name: caf\xe9")
+    with pytest.raises(RecipeError, match=r'Did you mean ".*/recipe.yaml"'):
+        read(tmp_path / "recpie.yaml")
+    with pytest.raises(RecipeError, match="is not UTF-8 text"):
+        read(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
+        read(tmp_path)
 
 
 def test_flags_win_and_reach_into_blocks_without_touching_the_values_they_change() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from holdfast.recipe import Recipe, override, read
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
 _SWITCHES = frozenset(name for name, field in Recipe.model_fields.items() if field.annotation is bool)
 _TRUTH = frozenset({"true", "false"})
+_OWN = ("allow_code", "compare", "config", "dry_run", "help", "json", "output", "recipe")
+"""Flags that are no recipe keys; Typer takes them out before we see the words, unless they are misspelled."""
 
 
 class Arguments(NamedTuple):
@@ -38,7 +41,7 @@ def split(words: Sequence[str]) -> Arguments:
         Arguments(places=('r.yaml',), assignments=('learning_rate=3e-4', 'seed=1'))
 
     Raises:
-        UserError: a flag has no value.
+        UserError: a flag has no value, or is a misspelled flag that is no recipe key.
     """
     places: list[str] = []
     assignments: list[str] = []
@@ -50,6 +53,7 @@ def split(words: Sequence[str]) -> Arguments:
             continue
         key, equals, value = word[2:].partition("=")
         key = key.replace("-", "_")
+        _refuse_misspelled(key)
         if not equals:
             if key in _SWITCHES and (not rest or rest[0].lower() not in _TRUTH):
                 value = "true"
@@ -59,6 +63,13 @@ def split(words: Sequence[str]) -> Arguments:
                 value = rest.pop(0)
         assignments.append(f"{key}={value}")
     return Arguments(tuple(places), tuple(assignments))
+
+
+def _refuse_misspelled(key: str) -> None:
+    """Misspelled recipe keys are left to the recipe's own check, which names all of its faults at once."""
+    near = difflib.get_close_matches(key, [*Recipe.model_fields, *_OWN], n=1, cutoff=0.6)
+    if near and near[0] in _OWN:
+        raise UserError(f"no such flag: --{key}. Did you mean --{near[0]}?")
 
 
 class Asked(NamedTuple):

@@ -12,6 +12,7 @@ from holdfast.plan import plan
 from holdfast.recipe import Recipe
 from holdfast.report import load_runs, table
 from holdfast.run import RunResult, run
+from holdfast.train.run_folder import lock
 
 
 def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, allow_code: bool, again: str) -> RunResult:
@@ -25,6 +26,8 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
         again: The command that goes on with a run that is broken off.
     """
     quiet_libraries()
+    with lock(folder):
+        pass  # a folder that cannot be written, or is in use, is told before anything takes time
     out = console()
     show_plan(out, plan(recipe, allow_code=allow_code))
     with watched(again=again) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,14 @@ def read(path: str | Path) -> dict[str, Any]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(
-            str(path), [Fault("", f"cannot read the file: {fault.__class__.__name__}: {fault}")]
-        ) from fault
+    except FileNotFoundError as fault:
+        near = difflib.get_close_matches(file.name, [entry.name for entry in file.parent.glob("*.y*ml")], n=1)
+        question = f'Did you mean "{file.with_name(near[0])}"?' if near else ""
+        raise RecipeError(str(path), [Fault("", "there is no such file", question)]) from fault
+    except OSError as fault:
+        raise RecipeError(str(path), [Fault("", f"cannot be read: {fault.strerror}")]) from fault
+    except UnicodeDecodeError as fault:
+        raise RecipeError(str(path), [Fault("", f"is not UTF-8 text: {fault.reason} at byte {fault.start}")]) from fault
     return parse_yaml(text, source=str(path))
 
 

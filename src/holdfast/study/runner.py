@@ -295,7 +295,10 @@ def _terminated_as_interrupt() -> Iterator[None]:
 
 
 def _last_lines(log: Path, code: int) -> str:
+    """What a failed run said after its last step."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    steps = [number for number, line in enumerate(lines) if line.startswith("step ")]
+    lines = lines[steps[-1] + 1 :] if steps else lines
     ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return "\n".join([*lines[-LAST_LINES:], f"({ended})"])
 
