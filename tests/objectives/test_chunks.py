@@ -377,3 +377,20 @@ def test_log_probabilities_differentiated_outside_their_compute_context_are_refu
         logp = Engine(model, NLL()).logp(ragged()).logp_BT
     with pytest.raises(UserError, match=r"call backward\(\) inside the same"):
         logp.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "worst"), [(torch.float32, 1e-6, 1e-5), (torch.bfloat16, 1e-2, 5e-2)], ids=str
+)
+def test_probabilities_are_as_near_to_float64_as_the_dtype_of_the_logits_allows(dtype, mean, worst):
+    torch.manual_seed(0)
+    module = nn.Linear(64, 5000, bias=False).to(dtype)
+    hidden, target = (3 * torch.randn(200, 64)).to(dtype), torch.randint(0, 5000, (200,))
+    head = OutputHead(HeadOnly(module))
+    head.trunk(HeadOnly(module), {"hidden": torch.zeros(1, 2, 64, dtype=dtype)})
+    found = chunked_logp(head, Rows(hidden, target, torch.ones(200)), chunk_rows=None)
+    exact = (hidden.double() @ module.weight.double().T).log_softmax(-1).gather(1, target[:, None])[:, 0]
+    error = (found.detach().double() - exact).exp().sub(1).abs()
+    assert found.dtype == torch.float32
+    assert error.mean() < mean
+    assert error.max() < worst

@@ -111,3 +111,26 @@ class Clipped(Objective):
 def test_what_a_loss_function_cannot_know_is_refused(objective):
     with pytest.raises(UserError, match="only the Engine"):
         loss_function(objective)
+
+
+def test_gradient_accumulation_in_a_trainer_changes_nothing(tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    batch = ragged()
+    rows = [{name: values[row] for name, values in batch.items()} for row in range(8)]
+
+    def trained(size):
+        arguments = TrainingArguments(
+            str(tmp_path), max_steps=2, per_device_train_batch_size=size, gradient_accumulation_steps=8 // size,
+            learning_rate=1e-2, use_cpu=True, report_to="none", disable_tqdm=True, save_strategy="no", optim="sgd",
+        )  # fmt: skip
+        trainer = Trainer(
+            tiny_models.build("llama"), arguments, train_dataset=rows, compute_loss_func=loss_function(DFT())
+        )
+        trainer.train()
+        return dict(trainer.model.named_parameters())
+
+    whole, eighths = trained(8), trained(1)
+    start = dict(tiny_models.build("llama").named_parameters())
+    moved = {name: whole[name].detach() - start[name].detach() for name in start}
+    assert largest_difference({n: eighths[n].detach() - start[n].detach() for n in start}, moved) < 1e-3

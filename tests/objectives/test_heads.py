@@ -187,3 +187,22 @@ def test_the_head_is_whole_again_after_a_failing_forward():
         engine_gradients(model, DFT(), [{**ragged(), "input_ids": torch.full((8, 11), 10_000)}])
     assert not model.lm_head._forward_pre_hooks
     assert not model.lm_head._forward_hooks
+
+
+def test_images_go_through_the_trunk():
+    torch.manual_seed(0)
+    model = tiny_models.build("gemma3")
+    ids = torch.cat([torch.full((2, 4), tiny_models.IMAGE_TOKEN), torch.randint(3, 80, (2, 6))], dim=1)
+    images = torch.randn(2, 3, 16, 16)
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "token_type_ids": (ids == tiny_models.IMAGE_TOKEN).long(),
+        "pixel_values": images,
+        "labels": ids.masked_fill(ids == tiny_models.IMAGE_TOKEN, -100),
+    }
+    expected_loss, expected = naive_gradients(model, batch, torch.exp)
+    loss, found = engine_gradients(model, DFT(), [batch])
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert largest_difference(found, expected) < 1e-4
+    assert bool((found["model.multi_modal_projector.mm_input_projection_weight"] != 0).any())
