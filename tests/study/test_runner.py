@@ -124,6 +124,17 @@ def test_threads_are_shared_out_between_the_jobs(place: Path) -> None:
     assert (place / "marks" / "0.1").read_text().split() == ["2"]
 
 
+def test_a_broken_off_run_goes_on_with_the_threads_it_began_with(place: Path) -> None:
+    study = a_study(place, [0.1])
+    checkpoint = study.arms[0].folder(place / "runs") / "checkpoint-12"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text(json.dumps({"identity": {"threads": "3"}}))
+    (checkpoint.parent / "checkpoint-5").mkdir()
+    _, watch = carry_out(place, study)
+    assert watch.begun == [("0.1", True)]
+    assert (place / "marks" / "0.1").read_text().split() == ["3"]
+
+
 def test_a_finished_run_is_not_run_again_not_even_by_another_study(place: Path) -> None:
     carry_out(place, a_study(place, [0.1, 0.2]))
     outcomes, _ = carry_out(place, a_study(place, [0.2, 0.3], "other"), name="other")
@@ -220,4 +231,3 @@ def test_jobs_are_bounded_by_cores_memory_runs_and_accelerators() -> None:
     server = Machine(cores=64, memory=10**12, accelerators=("0", "1"))
     assert server.jobs("auto", runs=20, weight_bytes=10**9) == 2
     assert [server.environment(slot, jobs=2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0", "1"]
-

@@ -58,12 +58,12 @@ class Machine:
         fitting = int(SHARE * self.memory / (RUNTIME + OVER_WEIGHTS * weight_bytes))
         return max(1, min(self.cores, runs, fitting))
 
-    def environment(self, slot: int, *, jobs: int) -> Mapping[str, str]:
-        """Return the environment of the run in a slot: its share of threads, and its accelerator."""
-        threads = str(max(1, self.cores // jobs))
+    def environment(self, slot: int, *, jobs: int, threads: int | None = None) -> Mapping[str, str]:
+        """Return the environment of the run in a slot: its threads (an equal share if None), and its accelerator."""
+        count = str(threads or max(1, self.cores // jobs))
         own = {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
+            "OMP_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONUNBUFFERED": "1",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -151,7 +152,8 @@ class Runner:
             time.sleep(PAUSE)
 
     def _start(self, arm: Arm) -> None:
-        status = status_of(arm.folder(self.runs))
+        run = arm.folder(self.runs)
+        status = status_of(run)
         if status in ENDED:  # finished by another study while this one waited
             self._end(Outcome(arm, status, skipped=True))
             return
@@ -160,17 +162,17 @@ class Runner:
         with log.open("ab") as stream:
             at = stream.tell()
             process = subprocess.Popen(  # noqa: S603  (our own command line, no shell)
-                list(self.command(self._recipe_file(arm), arm.folder(self.runs))),
+                list(self.command(self._recipe_file(arm), run)),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.machine.environment(slot, jobs=self.jobs)},
+                env={**os.environ, **self.machine.environment(slot, jobs=self.jobs, threads=threads_of(run))},
                 start_new_session=True,  # an interrupt of the terminal is for us; we pass it on once
             )
         reader = log.open(encoding="utf-8", errors="replace")
         reader.seek(at)
         self.running[arm.address] = Running(arm, slot, process, log, reader)
-        self.watch.started(arm, going_on=status is not None or any(arm.folder(self.runs).glob("checkpoint-*")))
+        self.watch.started(arm, going_on=bool(checkpoints(run)))
 
     def _follow(self, entry: Running) -> bool:
         """Pass on what a run printed; return whether it has ended."""
@@ -267,6 +269,20 @@ def status_of(folder: Path) -> str | None:
             f"{folder / 'result.json'} is not JSON: {fault}; remove the folder to run it again"
         ) from fault
     return str(result["status"]) if isinstance(result, Mapping) and "status" in result else None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run folder, the newest last."""
+    found = (path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit())
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def threads_of(folder: Path) -> int | None:
+    """Return the threads with which a broken-off run began: it goes on bit for bit only with as many."""
+    for checkpoint in checkpoints(folder)[-1:]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))["identity"]["threads"])
+    return None
 
 
 def in_use(folder: Path) -> bool:
