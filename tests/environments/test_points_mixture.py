@@ -81,7 +81,12 @@ def test_answers_are_correct_and_trials_are_not() -> None:
 
 def test_a_rule_cannot_be_both_fixed_and_held_out() -> None:
     with pytest.raises(UserError, match="both fixed and held out"):
-        Mixture(formats={"json": 1}, styles={"terse": 1}, fixed_rules={"faces_as_8_8_8": 0.1}, held_out_rules=("faces_as_8",))
+        Mixture(
+            formats={"json": 1},
+            styles={"terse": 1},
+            fixed_rules={"faces_as_8_8_8": 0.1},
+            held_out_rules=("faces_as_8",),
+        )
 
 
 def test_unknown_formats_are_named() -> None:

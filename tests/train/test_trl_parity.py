@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny_models import build
 
 from holdfast.data.batches import Batches
 from holdfast.data.encode import Encoded
@@ -21,6 +20,7 @@ from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL
 from holdfast.train.loop import Loop, Settings
 from holdfast.train.sft import SFT
+from tiny_models import build
 
 trl = pytest.importorskip("trl")
 

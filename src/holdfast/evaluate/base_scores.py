@@ -46,10 +46,7 @@ def evaluate_cached(
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         # Whether a suite is split is the recipe's affair, so the halves are those of the suite that asks.
         problems = suite.problems(n)
-        samples = tuple(
-            Sample.from_json({**row, "half": suite.half_of(problems[row["index"]])})
-            for row in rows
-        )
+        samples = tuple(Sample.from_json({**row, "half": suite.half_of(problems[row["index"]])}) for row in rows)
         return SuiteResult(suite.name, samples, estimates_of(suite, samples))
     result = evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype)
     _write(path, "".join(json.dumps(sample.to_json()) + "\n" for sample in result.samples))
