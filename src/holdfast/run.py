@@ -30,7 +30,7 @@ from holdfast.evaluate.base_scores import evaluate_cached
 from holdfast.evaluate.samples import write_samples
 from holdfast.evaluate.suite import Suite, make_all, rules_in_play
 from holdfast.members import build
-from holdfast.models.compute import dtype_named, exported, set_masters
+from holdfast.models.compute import dtype_named, exported, recompute_activations, set_masters
 from holdfast.models.cost import cost
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded, load
@@ -372,7 +372,7 @@ def _sft(
     """Return the method, and the model as Accelerate wraps it for this machine."""
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     if recipe.gradient_checkpointing:
-        loaded.model.gradient_checkpointing_enable()
+        recompute_activations(loaded.model)
     batches = Batches(
         rows,
         seed=recipe.seed,

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 
 from holdfast.errors import ModelError, UnknownName, did_you_mean
@@ -68,6 +70,15 @@ def parameter_dtypes(model: nn.Module) -> set[torch.dtype]:
     return {parameter.dtype for parameter in model.parameters() if parameter.dtype in STORED}
 
 
+def recompute_activations(model: Any) -> None:
+    """Trade time for memory: keep no activations, compute them again in backward (gradient checkpointing)."""
+    # Renamed in Transformers; the old name warns where the new one exists.
+    if Version(transformers.__version__) >= Version("5.23"):
+        model.activation_checkpointing_enable()
+    else:
+        model.gradient_checkpointing_enable()
+
+
 @contextmanager
 def compute(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Run forward, backward and ``generate`` in ``dtype``, whatever the dtypes of the parameters.
@@ -75,7 +86,7 @@ def compute(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     All parameters already ``dtype``: nothing is done. Otherwise parameters of another dtype are replaced by their casts
     inside; gradients reach the originals. This is what FSDP calls mixed precision, and not autocast, which keeps the
     residual stream in float32 and casts before every product: here the forward pass of training is that of the
-    exported model, bit for bit, and small models on a CPU train a fifth faster (``benchmarks/step_overhead.py``).
+    exported model, bit for bit.
 
     Enter it anew after each optimizer step, and call ``backward`` inside: the casts are made when it is entered.
     """
