@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tiny_base
+import tiny_models
 from holdfast.models.roles import roles
 from holdfast.plan import Plan, label_of, plan
 from holdfast.plan.memory import MASTER, estimate
@@ -103,8 +104,8 @@ def test_a_base_whose_rate_cannot_move_its_checkpoints_is_warned_about(base: Pat
 def test_a_plan_of_eleven_billion_parameters_needs_no_weights(tmp_path: Path, base: Path) -> None:
     config = json.loads((base / "config.json").read_text())
     config |= {
-        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 48, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "vocab_size": 128256, "head_dim": 128,
+        "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 12, "num_attention_heads": 64,
+        "num_key_value_heads": 8, "vocab_size": 32000, "head_dim": 128,
     }  # fmt: skip
     for file in base.iterdir():
         if file.name != "model.safetensors":
@@ -115,6 +116,19 @@ def test_a_plan_of_eleven_billion_parameters_needs_no_weights(tmp_path: Path, ba
     assert found.memory_of["full"] is not None
     assert found.memory_of["attention"] is not None
     assert found.memory_of["attention"] < found.memory_of["full"]
+
+
+@pytest.mark.parametrize("architecture", ["mllama", "gemma3", "qwen3_moe", "mamba2"])
+def test_models_of_other_families_can_be_planned(tmp_path: Path, base: Path, architecture: str) -> None:
+    model = tiny_models.build(architecture, device="meta")
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(tmp_path)
+    for file in base.glob("*toke*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "chat_template.jinja").write_bytes((base / "chat_template.jinja").read_bytes())
+    found = planned(tmp_path, trainable="full", max_length=256)
+    assert found.step.flops > 0
+    assert set(found.memory_of) == {"full"} if architecture == "mamba2" else {"full", "attention", "mlp"}
 
 
 def test_the_memory_of_full_training_is_sixteen_bytes_a_weight_and_the_cast() -> None:

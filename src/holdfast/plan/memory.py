@@ -1,4 +1,8 @@
-"""How much memory training needs: an estimate to choose a machine by, not a measurement."""
+"""How much memory training needs: an estimate to choose a machine by, not a measurement.
+
+Seen on a CPU with a random Llama of 60 million parameters in bfloat16, 16 rows of 47 tokens: 1.48 GB estimated and
+1.39 GB measured for full training, 0.73 and 0.73 GB for attention, beside the 0.47 GB of the process itself.
+"""
 
 from __future__ import annotations
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +16,11 @@ from typing import IO, Protocol
 
 import yaml
 
-from holdfast.errors import RunFolderError
 from holdfast.study.grid import Arm, Study
 from holdfast.study.machine import Machine
+from holdfast.study.standing import ENDED, checkpoints, in_use, status_of, threads_of
 from holdfast.train import run_folder
 
-ENDED = ("finished", "stopped")
 PAUSE = 0.2
 """Seconds between two looks at the running processes."""
 USER_ERROR = 2
@@ -256,48 +253,6 @@ def train_command(runs: Path, *, allow_code: bool) -> Command:
         return [sys.executable, "-m", "holdfast.cli", "train", str(recipe), *own]
 
     return words
-
-
-def status_of(folder: Path) -> str | None:
-    """Return the status that a run folder's ``result.json`` tells; None if the run has not ended yet."""
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as fault:
-        raise RunFolderError(
-            f"{folder / 'result.json'} is not JSON: {fault}; remove the folder to run it again"
-        ) from fault
-    return str(result["status"]) if isinstance(result, Mapping) and "status" in result else None
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a run folder, the newest last."""
-    found = (path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit())
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
-
-
-def threads_of(folder: Path) -> int | None:
-    """Return the threads with which a broken-off run began: it goes on bit for bit only with as many."""
-    for checkpoint in checkpoints(folder)[-1:]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return int(json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))["identity"]["threads"])
-    return None
-
-
-def in_use(folder: Path) -> bool:
-    """Whether another process holds the lock of a run folder (`holdfast.train.run_folder.lock`)."""
-    try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @contextmanager
