@@ -31,7 +31,13 @@ def recipe(**changes: Any) -> Recipe:
         "data": POINTS,
         "suites": {
             "id": {"environment": "general_points", "rule": "faces_as_10", "purpose": "id", "size": 6},
-            "ood": {"environment": "general_points", "rule": "faces_as_5_7_9", "purpose": "ood", "size": 6, "size_during": 3},
+            "ood": {
+                "environment": "general_points",
+                "rule": "faces_as_5_7_9",
+                "purpose": "ood",
+                "size": 6,
+                "size_during": 3,
+            },
         },
         "evaluate_at": [0, 2, 4],
         "budget": {"steps": 4},
@@ -138,7 +144,9 @@ def test_a_finished_run_is_not_run_again_and_another_recipe_is_refused(whole: Ru
 @pytest.mark.slow
 def test_runs_share_the_scores_of_their_base(whole: RunResult, tmp_path: Path) -> None:
     for trainable in ("attention", "mlp"):
-        shared = run(recipe(trainable=trainable, budget={"steps": 1}), folder=tmp_path / trainable, base_cache=tmp_path / "base")
+        shared = run(
+            recipe(trainable=trainable, budget={"steps": 1}), folder=tmp_path / trainable, base_cache=tmp_path / "base"
+        )
         assert shared.records[0].estimates == whole.records[0].estimates
     assert len(list((tmp_path / "base").iterdir())) == 2
 
