@@ -21,12 +21,12 @@ GOOD: dict[str, Any] = {
 
 def warned(*, steps: int = 100, reference_steps: int = 100, mismatch: float | None = None, **changes: Any) -> list[str]:
     recipe = Recipe.model_validate({**GOOD, **changes})
-    return list(
-        cautions(
-            recipe, steps=steps, reference_steps=reference_steps, save_dtype="bfloat16", weight_scale=0.02,
-            mismatch=mismatch,
-        )
+    sizes = {name: suite.size for name, suite in recipe.suites.items()}
+    found = cautions(
+        recipe, sizes=sizes, steps=steps, reference_steps=reference_steps, save_dtype="bfloat16", weight_scale=0.02,
+        mismatch=mismatch,
     )  # fmt: skip
+    return list(found)
 
 
 def test_a_sound_recipe_is_not_warned_about() -> None:

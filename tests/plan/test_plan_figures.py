@@ -83,6 +83,14 @@ def test_suites_carry_what_the_base_has_seen(base: Path) -> None:
     assert (found["ood"]["n"], found["ood"]["n_during"], found["ood"]["purpose"]) == (400, 50, "ood")
 
 
+def test_a_suite_of_a_file_asks_no_more_rows_than_it_has(base: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n' * 3)
+    found = planned(base, suites={"mine": {"path": str(rows), "purpose": "ood"}})
+    assert (found.suites["mine"].n, found.suites["mine"].exposure) == (3, "unknown")
+    assert any("suite mine shows 3 problems" in words for words in found.warnings)
+
+
 def test_the_plan_is_json(base: Path) -> None:
     values = planned(base).to_json()
     assert json.loads(json.dumps(values, allow_nan=False)) == values

@@ -36,14 +36,18 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
         typer.echo(f"interrupted at step {result.steps}; the run is saved in {folder}. To go on: {again}", err=True)
         return result
     show(out, table(load_runs(folder)))
-    for name, place in places(folder):
+    for name, place in places(result):
         typer.echo(f"{name}: {place}")
     return result
 
 
-def places(folder: Path) -> list[tuple[str, Path]]:
-    """Return what a run left to look at, by name."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-    report = folder / "report.html"
-    found = [("report", report)] if report.is_file() else []
-    return found + [("checkpoint", path) for path in checkpoints[-1:]]
+def places(result: RunResult) -> list[tuple[str, Path]]:
+    """Return what a run left to look at, by name; the best checkpoint is the one that its signal chose."""
+    decision = result.records[-1].decision if result.records else None
+    best = None if decision is None else decision.best_step
+    named = [
+        ("report", result.folder / "report.html"),
+        ("checkpoint", result.folder / f"checkpoint-{result.steps}"),
+        *([("best checkpoint", result.folder / f"checkpoint-{best}")] if best is not None else []),
+    ]
+    return [(name, place) for name, place in named if place.exists()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from holdfast.recipe import Recipe, SuiteSpec
+from holdfast.recipe import Recipe
 from holdfast.statistics import Rate
 
 WIDE = 0.07
@@ -21,12 +21,20 @@ MISMATCH = 0.05
 
 
 def cautions(
-    recipe: Recipe, *, steps: int, reference_steps: int, save_dtype: str, weight_scale: float, mismatch: float | None
+    recipe: Recipe,
+    *,
+    sizes: Mapping[str, int],
+    steps: int,
+    reference_steps: int,
+    save_dtype: str,
+    weight_scale: float,
+    mismatch: float | None,
 ) -> Iterator[str]:
     """Yield warnings about a recipe, in sentences.
 
     Args:
         recipe: Checked.
+        sizes: Problems of each suite.
         steps: Of this run.
         reference_steps: Of the reference that the budget is matched to.
         save_dtype: Name of the dtype of checkpoints.
@@ -34,8 +42,8 @@ def cautions(
         mismatch: Of eq. 3; None without ``match``.
     """
     yield from _blind(recipe)
-    for name, suite in recipe.suites.items():
-        yield from _small(recipe, name, suite)
+    for name, n in sizes.items():
+        yield from _small(recipe, name, n)
     share = rounded_back(recipe.learning_rate, steps, save_dtype=save_dtype, weight_scale=weight_scale)
     if share > SWALLOWED:
         yield (
@@ -93,9 +101,9 @@ def _blind(recipe: Recipe) -> Iterator[str]:
         yield "stop can do nothing: evaluate_at is end, and by then it is over"
 
 
-def _small(recipe: Recipe, name: str, suite: SuiteSpec) -> Iterator[str]:
+def _small(recipe: Recipe, name: str, n: int) -> Iterator[str]:
     read = recipe.stop is not None and f"eval_{name}_" in str(recipe.stop.get("reads", ""))
-    shown = suite.size // 2 if read else suite.size
+    shown = n // 2 if read else n
     half = half_width(shown)
     if half > WIDE:
         halves = " (a stopping signal reads the other half)" if read else ""

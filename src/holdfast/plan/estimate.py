@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from holdfast.plan.cautions import cautions
-from holdfast.plan.exposure import Exposure, exposure_label
+from holdfast.plan.exposure import exposure_label
+from holdfast.plan.figures import Plan, SuitePlan, label_of, times
 from holdfast.plan.memory import Memory, activation_bytes, estimate
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
@@ -22,114 +22,6 @@ SAMPLED_STEPS = 8
 """The first steps of the run, read from its data, whose mean shape stands for all."""
 WEIGHT_SCALE = 0.02
 """Standard deviation of weights where a configuration names none."""
-
-
-class SuitePlan(NamedTuple):
-    """What a suite will ask.
-
-    Attributes:
-        purpose, rule, path: As in the recipe.
-        n: Problems at the last moment.
-        n_during: Problems at the moments between.
-        attempts: Answers per problem.
-        exposure: Whether the base has met the rule.
-    """
-
-    purpose: str
-    rule: str | None
-    path: str | None
-    n: int
-    n_during: int
-    attempts: int
-    exposure: Exposure
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The figures of one run.
-
-    Attributes:
-        recipe: What was planned.
-        selected: What learns.
-        steps: Optimizer steps of this run.
-        step: What one mean step spends.
-        reference: The selection that fixes the budget, with its steps.
-        reference_steps: Its optimizer steps.
-        rows: Distinct rows of data.
-        memory: For this run.
-        memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
-        moments: Steps at which the suites are asked.
-        suites: By name.
-        warnings: What to hear before training, in sentences.
-    """
-
-    recipe: Recipe
-    selected: Selected
-    steps: int
-    step: Spent
-    reference: str
-    reference_steps: int
-    rows: int
-    memory: Memory
-    memory_of: Mapping[str, int | None]
-    moments: tuple[int, ...]
-    suites: Mapping[str, SuitePlan]
-    warnings: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """The selection in words, as a figure's legend would call it."""
-        return label_of(self.recipe.trainable)
-
-    @property
-    def total(self) -> Spent:
-        """What the whole run spends, as far as its first steps tell."""
-        return _times(self.step, self.steps)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``plan.json``."""
-        matched = self.selected.matched
-        return {
-            "trainable": {
-                "label": self.label,
-                "n_trainable": self.selected.n_parameters,
-                "n_parameters": self.selected.n_total,
-                "rows": [
-                    {
-                        "role": cell.role.value,
-                        "layer": cell.layer,
-                        "parameters": cell.of_parameters,
-                        "trainable": cell.n_parameters,
-                    }
-                    for cell in self.selected.table
-                ],
-                "matched": None
-                if matched is None
-                else {"depth": matched.depth, "layers": list(matched.layers), "mismatch": matched.mismatch},
-            },
-            "steps": self.steps,
-            "flops_per_step": self.step.flops,
-            "flops_total": self.total.flops,
-            "per_step": self.step.to_json(),
-            "total": self.total.to_json(),
-            "budget": {
-                "match": self.recipe.budget.match,
-                "reference": self.reference,
-                "reference_steps": self.reference_steps,
-            },
-            "rows": self.rows,
-            "memory": {
-                "weights": self.memory.weights,
-                "training": self.memory.training,
-                "activations": self.memory.activations,
-                "total": self.memory.total,
-                "fits_gb": self.memory.fits_gb,
-                "fits_gb_of": dict(self.memory_of),
-            },
-            "moments": list(self.moments),
-            "suites": {name: suite._asdict() for name, suite in self.suites.items()},
-            "warnings": list(self.warnings),
-        }
 
 
 def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) -> Plan:
@@ -162,13 +54,14 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) ->
     reference_steps = _reference_steps(recipe, rows=len(source), num_processes=num_processes)
     steps = reference_steps
     if recipe.budget.match != "steps" and reference.names != selected.names:
-        whole = _times(_mean_step(bones.model, reference.names, batches), reference_steps)
+        whole = times(_mean_step(bones.model, reference.names, batches), reference_steps)
         steps = plan_steps(recipe.budget.match, whole, step)
     memory_of = {
         preset: _memory(recipe, bones, select(parameters, parse(preset), text_only=True), batches).fits_gb
         for preset, roles_of in PRESETS.items()
         if any(parameter.role in roles_of for parameter in parameters)
     }
+    suites = _suites(recipe, bones.exposure, allow_code=allow_code)
     every = recipe.evaluate_at
     return Plan(
         recipe=recipe,
@@ -181,25 +74,9 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) ->
         memory=_memory(recipe, bones, selected, batches),
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
-        suites=_suites(recipe, bones.exposure),
-        warnings=tuple(_warnings(recipe, bones, selected, steps=steps, reference_steps=reference_steps)),
+        suites=suites,
+        warnings=tuple(_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=reference_steps)),
     )
-
-
-def label_of(trainable: str | Mapping[str, Any]) -> str:
-    """Return a selection in words: ``"attention"``, ``"mlp, layers first:8"``."""
-    if isinstance(trainable, str):
-        return trainable
-    words = [str(trainable["preset"])] if "preset" in trainable else []
-    words += [" + ".join(map(str, trainable["roles"]))] if "roles" in trainable else []
-    words += [f"{key} {_short(value)}" for key, value in trainable.items() if key not in ("preset", "roles")]
-    return ", ".join(words)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key} {_short(entry)}" for key, entry in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _source(recipe: Recipe, bones: Skeleton, *, allow_code: bool) -> Source:
@@ -239,10 +116,6 @@ def _mean_step(model: Any, trainable: Sequence[str], batches: Sequence[Sequence[
     return Spent(**{name: value / len(batches) for name, value in spent.to_json().items()})
 
 
-def _times(spent: Spent, steps: int) -> Spent:
-    return replace(spent, **{name: value * steps for name, value in spent.to_json().items()})
-
-
 def _reference_steps(recipe: Recipe, *, rows: int, num_processes: int) -> int:
     if recipe.budget.steps is not None:
         return recipe.budget.steps
@@ -265,31 +138,42 @@ def _memory(recipe: Recipe, bones: Skeleton, selected: Selected, batches: Sequen
     )
 
 
-def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None) -> dict[str, SuitePlan]:
+def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None, *, allow_code: bool) -> dict[str, SuitePlan]:
+    from holdfast.evaluate.suite import make_all
+
     inherited = recipe.data.options
     return {
-        name: SuitePlan(
+        suite.name: SuitePlan(
             purpose=suite.purpose,
-            rule=suite.rule,
-            path=suite.path,
+            rule=spec.rule if spec.path is not None else suite.rule,
+            path=spec.path,
             n=suite.size,
-            n_during=suite.size_during or suite.size,
+            n_during=suite.size_during,
             attempts=suite.attempts,
             exposure=exposure_label(
                 exposure,
-                suite.environment,
+                spec.environment,
                 suite.rule,
-                options={**(inherited if suite.environment == recipe.data.environment else {}), **suite.options},
+                options={**(inherited if spec.environment == recipe.data.environment else {}), **spec.options},
             ),
         )
-        for name, suite in recipe.suites.items()
+        for suite, spec in zip(make_all(recipe, allow_code=allow_code), recipe.suites.values(), strict=True)
     }
 
 
-def _warnings(recipe: Recipe, bones: Skeleton, selected: Selected, *, steps: int, reference_steps: int) -> list[str]:
+def _warnings(
+    recipe: Recipe,
+    bones: Skeleton,
+    selected: Selected,
+    suites: Mapping[str, SuitePlan],
+    *,
+    steps: int,
+    reference_steps: int,
+) -> list[str]:
     scale = vars(bones.config.get_text_config()).get("initializer_range") or WEIGHT_SCALE
     found = cautions(
         recipe,
+        sizes={name: suite.n for name, suite in suites.items()},
         steps=steps,
         reference_steps=reference_steps,
         save_dtype=bones.stored if recipe.save_dtype == "auto" else recipe.save_dtype,

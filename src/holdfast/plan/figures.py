@@ -1,0 +1,144 @@
+"""The figures of one run, as ``plan.json`` keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.plan.exposure import Exposure
+from holdfast.plan.memory import Memory
+from holdfast.recipe import Recipe
+from holdfast.selection import Selected
+
+if TYPE_CHECKING:
+    from holdfast.train.budget import Spent
+
+
+class SuitePlan(NamedTuple):
+    """What a suite will ask.
+
+    Attributes:
+        purpose, rule, path: As in the recipe.
+        n: Problems at the last moment.
+        n_during: Problems at the moments between.
+        attempts: Answers per problem.
+        exposure: Whether the base has met the rule.
+    """
+
+    purpose: str
+    rule: str | None
+    path: str | None
+    n: int
+    n_during: int
+    attempts: int
+    exposure: Exposure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The figures of one run.
+
+    Attributes:
+        recipe: What was planned.
+        selected: What learns.
+        steps: Optimizer steps of this run.
+        step: What one mean step spends.
+        reference: The selection that fixes the budget, with its steps.
+        reference_steps: Its optimizer steps.
+        rows: Distinct rows of data.
+        memory: For this run.
+        memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
+        moments: Steps at which the suites are asked.
+        suites: By name.
+        warnings: What to hear before training, in sentences.
+    """
+
+    recipe: Recipe
+    selected: Selected
+    steps: int
+    step: Spent
+    reference: str
+    reference_steps: int
+    rows: int
+    memory: Memory
+    memory_of: Mapping[str, int | None]
+    moments: tuple[int, ...]
+    suites: Mapping[str, SuitePlan]
+    warnings: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The selection in words, as a figure's legend would call it."""
+        return label_of(self.recipe.trainable)
+
+    @property
+    def total(self) -> Spent:
+        """What the whole run spends, as far as its first steps tell."""
+        return times(self.step, self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``plan.json``."""
+        matched = self.selected.matched
+        return {
+            "trainable": {
+                "label": self.label,
+                "n_trainable": self.selected.n_parameters,
+                "n_parameters": self.selected.n_total,
+                "rows": [
+                    {
+                        "role": cell.role.value,
+                        "layer": cell.layer,
+                        "parameters": cell.of_parameters,
+                        "trainable": cell.n_parameters,
+                    }
+                    for cell in self.selected.table
+                ],
+                "matched": None
+                if matched is None
+                else {"depth": matched.depth, "layers": list(matched.layers), "mismatch": matched.mismatch},
+            },
+            "steps": self.steps,
+            "flops_per_step": self.step.flops,
+            "flops_total": self.total.flops,
+            "per_step": self.step.to_json(),
+            "total": self.total.to_json(),
+            "budget": {
+                "match": self.recipe.budget.match,
+                "reference": self.reference,
+                "reference_steps": self.reference_steps,
+            },
+            "rows": self.rows,
+            "memory": {
+                "weights": self.memory.weights,
+                "training": self.memory.training,
+                "activations": self.memory.activations,
+                "total": self.memory.total,
+                "fits_gb": self.memory.fits_gb,
+                "fits_gb_of": dict(self.memory_of),
+            },
+            "moments": list(self.moments),
+            "suites": {name: suite._asdict() for name, suite in self.suites.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def times(spent: Spent, steps: int) -> Spent:
+    """Return what ``steps`` steps spend that each spend ``spent``."""
+    return replace(spent, **{name: value * steps for name, value in spent.to_json().items()})
+
+
+def label_of(trainable: str | Mapping[str, Any]) -> str:
+    """Return a selection in words: ``"attention"``, ``"mlp, layers first:8"``."""
+    if isinstance(trainable, str):
+        return trainable
+    words = [str(trainable["preset"])] if "preset" in trainable else []
+    words += [" + ".join(map(str, trainable["roles"]))] if "roles" in trainable else []
+    words += [f"{key} {_short(value)}" for key, value in trainable.items() if key not in ("preset", "roles")]
+    return ", ".join(words)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_short(entry)}" for key, entry in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
