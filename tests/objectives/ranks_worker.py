@@ -1,6 +1,8 @@
-"""Run by `test_ranks.py` under torchrun: compares two ranks with one process and prints the largest difference."""
+"""Run by `test_ranks.py`: compares two ranks with one process and prints the largest difference of each kind."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 import torch.distributed as dist
@@ -45,8 +47,12 @@ def compare(kind: str, architecture: str) -> None:
         print(f"{kind} {worst:.3e}")
 
 
-if __name__ == "__main__":
-    dist.init_process_group("gloo")
+def rank(number: int, store: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
     compare("ddp", "llama")
     compare("fsdp", "qwen2")  # a tied head
     dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(rank, args=(sys.argv[1],), nprocs=2)

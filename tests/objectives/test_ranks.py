@@ -14,9 +14,9 @@ WORKER = Path(__file__).parent / "ranks_worker.py"
 
 
 @pytest.mark.slow
-def test_two_ranks_give_the_gradient_of_one_process_under_ddp_and_fsdp():
+def test_two_ranks_give_the_gradient_of_one_process_under_ddp_and_fsdp(tmp_path):
     paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parents[1])])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(WORKER)]
+    command = [sys.executable, str(WORKER), str(tmp_path / "store")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
