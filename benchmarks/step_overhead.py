@@ -154,9 +154,7 @@ def main() -> None:
             times[name].append(turn.timed())
     kept = {name: seconds[2:] for name, seconds in times.items()}  # the first steps fill caches
     base = kept["flat PyTorch loop"]
-    print(
-        f"| {chosen.threads} thread(s), {len(base)} steps each | median s/step | median of ratios to the flat loop |"
-    )
+    print(f"| {chosen.threads} thread(s), {len(base)} steps each | median s/step | median of ratios to the flat loop |")
     print("|---|---|---|")
     for name, seconds in kept.items():
         ratio = statistics.median(mine / other for mine, other in zip(seconds, base, strict=True))

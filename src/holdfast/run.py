@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,21 @@ from holdfast.models.compute import dtype_named, exported, recompute_activations
 from holdfast.models.cost import cost
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded, load
-from holdfast.models.roles import roles
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
 from holdfast.rollout.generate import positions
-from holdfast.selection import Selected, parse, select
+from holdfast.selection import Selected
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
 from holdfast.train.loop import Ended, Loop, Moment, Settings, seed_everything
+from holdfast.train.processes import accelerator as processes_accelerator
+from holdfast.train.processes import processes
 from holdfast.train.progress import Progress, Silent
 from holdfast.train.schedule import warmup
 from holdfast.train.sft import SFT
@@ -74,6 +76,7 @@ def run(
     recipe: Recipe,
     *,
     folder: Path,
+    planned: Plan | None = None,
     progress: Progress | None = None,
     base_cache: Path | None = None,
     allow_code: bool = False,
@@ -83,6 +86,7 @@ def run(
     Args:
         recipe: Checked by `holdfast.plan.check`.
         folder: Made if it is missing.
+        planned: The recipe's plan, if it was made already.
         progress: Hears of the run as it goes.
         base_cache: Folder in which runs share the scores of the untrained base (step 0).
         allow_code: Whether the recipe may name outside code.
@@ -91,28 +95,50 @@ def run(
         UserError: the recipe cannot be carried out here, or the folder holds another run.
         NonFiniteLoss: training diverged; the folder keeps its last checkpoint.
     """
-    progress = progress or Silent()
-    with run_folder.lock(folder):
+    everyone = processes()
+    # One writer: the main process holds the lock for all.
+    with run_folder.lock(folder) if everyone.is_main_process else nullcontext():
         before = read_result(folder)
+        everyone.wait_for_everyone()
         if before is not None and before["status"] != "interrupted":
             _refuse_other(folder, before, recipe)
-            progress.said(f"{folder} is finished already")
+            (progress or Silent()).said(f"{folder} is finished already")
         else:
-            (folder / "result.json").unlink(missing_ok=True)
-            _carry_out(recipe, folder=folder, progress=progress, base_cache=base_cache, allow_code=allow_code)
+            planned = planned or plan(recipe, allow_code=allow_code, num_processes=everyone.num_processes)
+            _carry_out(
+                recipe,
+                planned,
+                folder=folder,
+                progress=progress if progress is not None and everyone.is_main_process else Silent(),
+                base_cache=base_cache,
+                allow_code=allow_code,
+            )
+        everyone.wait_for_everyone()
     result = read_result(folder)
     assert result is not None
     return RunResult(folder, result["status"], result["steps"], tuple(read_records(folder)))
 
 
-def _carry_out(recipe: Recipe, *, folder: Path, progress: Progress, base_cache: Path | None, allow_code: bool) -> None:
+def _carry_out(
+    recipe: Recipe,
+    planned: Plan,
+    *,
+    folder: Path,
+    progress: Progress,
+    base_cache: Path | None,
+    allow_code: bool,
+) -> None:
     started = time.monotonic()
-    run_folder.remove_litter(folder)
     seed_everything(recipe.seed)
-    accelerator = Accelerator(log_with=recipe.report_to or None, project_dir=folder)
-    planned = plan(recipe, allow_code=allow_code, num_processes=accelerator.num_processes)
-    write_json(folder / "plan.json", planned.to_json())
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True), "utf-8")
+    accelerator = processes_accelerator(log_with=recipe.report_to or None, project_dir=str(folder))
+    if recipe.report_to:
+        accelerator.init_trackers("holdfast")
+    if accelerator.is_main_process:
+        run_folder.remove_litter(folder)
+        (folder / "result.json").unlink(missing_ok=True)
+        write_json(folder / "plan.json", planned.to_json())
+        resolved = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
+        (folder / "recipe.yaml").write_text(resolved, encoding="utf-8")
 
     loaded = load(
         recipe.model_name_or_path,
@@ -121,7 +147,7 @@ def _carry_out(recipe: Recipe, *, folder: Path, progress: Progress, base_cache: 
         revision=recipe.model_revision,
     )
     stored = next(loaded.model.parameters()).dtype
-    selected = select(roles(loaded.model), parse(recipe.trainable), text_only=True)
+    selected = planned.selected
     set_masters(loaded.model, selected.names)
     frozen = fingerprint_frozen(loaded.model, selected)
 
@@ -226,16 +252,19 @@ class Observer:
     def restore(self, loop: Loop) -> None:
         """Go on from the newest checkpoint, with the logs cut back to it; without one, start with clean logs."""
         found = checkpoint.newest(self.folder, identity=self.identity)
-        if found is None:
-            for log in run_folder.run_logs(self.folder):
-                log.unlink()
-        else:
+        if found is not None:
             for words in found.skipped:
                 self.progress.said(words)
-            loop.resume(
-                checkpoint.restore(found, model=self.accelerator.unwrap_model(loop.model), optimizer=loop.optimizer)
-            )
-            checkpoint.trim_logs(found, self.folder)
+            model = self.accelerator.unwrap_model(loop.model)
+            loop.resume(checkpoint.restore(found, model=model, optimizer=loop.optimizer))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            if found is not None:
+                checkpoint.trim_logs(found, self.folder)
+            else:
+                for log in run_folder.run_logs(self.folder):
+                    log.unlink()
+        self.accelerator.wait_for_everyone()
         self.history = read_records(self.folder)
 
     def train(self, loop: Loop, planned: Plan) -> Ended:

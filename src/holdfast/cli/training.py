@@ -12,6 +12,7 @@ from holdfast.plan import plan
 from holdfast.recipe import Recipe
 from holdfast.report import load_runs, table
 from holdfast.run import RunResult, run
+from holdfast.train.processes import processes
 from holdfast.train.run_folder import lock
 
 
@@ -26,12 +27,19 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
         again: The command that goes on with a run that is broken off.
     """
     quiet_libraries()
-    with lock(folder):
-        pass  # a folder that cannot be written, or is in use, is told before anything takes time
+    everyone = processes()
+    if everyone.is_main_process:
+        with lock(folder):
+            pass  # a folder that cannot be written, or is in use, is told before anything takes time
+    planned = plan(recipe, allow_code=allow_code, num_processes=everyone.num_processes)
+    if not everyone.is_main_process:
+        return run(recipe, folder=folder, planned=planned, base_cache=base_cache, allow_code=allow_code)
     out = console()
-    show_plan(out, plan(recipe, allow_code=allow_code))
+    show_plan(out, planned)
     with watched(again=again) as progress:
-        result = run(recipe, folder=folder, progress=progress, base_cache=base_cache, allow_code=allow_code)
+        result = run(
+            recipe, folder=folder, planned=planned, progress=progress, base_cache=base_cache, allow_code=allow_code
+        )
     if result.status == "interrupted":
         typer.echo(f"interrupted at step {result.steps}; the run is saved in {folder}. To go on: {again}", err=True)
         return result

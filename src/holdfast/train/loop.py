@@ -210,7 +210,8 @@ class Loop:
             warmup_steps=settings.warmup_steps,
         )
         batches = self.method.next_step()
-        totals = self.method.totals(batches)
+        with compute(self.model, settings.compute_dtype):
+            totals = self.method.totals(batches)
         sums: dict[str, torch.Tensor | float] = {}
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -231,8 +232,13 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.spent = self.spent.plus(self.method.step_cost(batches))
+        self.spent = self.spent.plus(self._step_cost(batches))
         return {"step": self.step, "learning_rate": rate, "grad_norm": norm, **self.method.summarize(summed)}
+
+    def _step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+        cost = self.method.step_cost(batches)
+        # All ranks' work is one run's work; a step is one step.
+        return cost if self.accelerator.num_processes == 1 else {**self._reduced(cost), "steps": 1}
 
     def _metered_step(self) -> dict[str, float]:
         """Take the first step at the full rate, and ask how much of it the weights' own dtype would have swallowed."""

@@ -32,6 +32,7 @@ from holdfast.recipe import read
 from holdfast.records import Example
 from holdfast.train import checkpoint, run_folder
 from holdfast.train.loop import Batch, Loop, MicroLoss, Settings, seed_everything
+from holdfast.train.processes import accelerator as processes_accelerator
 from holdfast.train.progress import Progress, Silent
 
 UNFINISHED = "training-in-progress"
@@ -174,7 +175,7 @@ def pretrain(path: Path, output: Path, *, progress: Progress | None = None) -> P
         tokenizer = make_tokenizer(recipe)
         model = make_model(recipe, tokenizer)
         progress.said(f"{sum(weight.numel() for weight in model.parameters()):,} parameters, {len(tokenizer)} words")
-        accelerator = Accelerator()
+        accelerator = processes_accelerator()
         rows = _Rows(
             mixture=mixture,
             tokenizer=tokenizer,
