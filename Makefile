@@ -31,10 +31,10 @@ types: install
 	$(BIN)/mypy
 
 fast: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -m 'not slow'
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 slow: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 docs: install            ## write the generated parts of the docs anew (a test fails when they are stale)
 	$(BIN)/python docs/generate.py
