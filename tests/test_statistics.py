@@ -108,7 +108,13 @@ def test_the_cluster_bootstrap_equals_scipys_bca_of_the_ratio_up_to_draws():
     ours = cluster_bootstrap(values.tolist(), keys, seed=2, draws=20_000)
     sums = np.array([values[np.array(keys) == str(k)].sum() for k in range(40)])
     theirs = stats.bootstrap(
-        (sums, sizes), ratio, paired=True, vectorized=True, n_resamples=20_000, method="BCa", batch=1_000,
+        (sums, sizes),
+        ratio,
+        paired=True,
+        vectorized=True,
+        n_resamples=20_000,
+        method="BCa",
+        batch=1_000,
         rng=np.random.default_rng(3),
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
