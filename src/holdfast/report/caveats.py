@@ -22,6 +22,19 @@ def warnings(groups: Sequence[Arm]) -> list[str]:
     return [f"{_some(names, of=len(runs))}: {told}" for told, names in whose.items()]
 
 
+METERS = {
+    "swallowed_update_fraction": (
+        "of one step's updates are below the spacing of the weights in their file's dtype; float32 masters kept them, "
+        "training in that dtype would have lost them."
+    ),
+    "unchanged_after_export_fraction": (
+        "of the trained weights are, after export, exactly those of the base; export in float32, round stochastically, "
+        "or raise the learning rate."
+    ),
+}
+"""What a meter's reading means where it is high."""
+
+
 def not_shown(groups: Sequence[Arm]) -> list[str]:
     """Return the limits of the page, the study author's own words first."""
     notes = dict.fromkeys(note for arm in groups for run in arm.runs for note in run.notes)
@@ -45,10 +58,7 @@ def _run_warnings(run: RunData) -> Iterator[str]:
         yield "it was not verified that frozen weights stayed as they were."
     for meter, share in run.result.get("meters", {}).items():
         if share is not None and share > HALF_UNCHANGED:
-            yield (
-                f"{meter.replace('_', ' ')} is {words.percent(share)}. Updates are lost to rounding; export in "
-                "float32, round stochastically, or raise the learning rate."
-            )
+            yield f"{words.percent(share)} {METERS[meter]}"
     for name in run.suites:
         yield from _disagreements(run, name)
 

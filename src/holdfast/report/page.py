@@ -275,7 +275,7 @@ def _stop_words(row: Stop) -> dict[str, Any]:
         if not any(row.stopped)
         else ", ".join("end" if s is None else str(s) for s in row.stopped),
         "kept": ", ".join(words.UNKNOWN if step is None else str(step) for step in row.kept),
-        "success": [tables.with_interval(estimate) for estimate in row.success],
+        "success": [tables.value_and_ends(estimate) for estimate in row.success],
     }
 
 

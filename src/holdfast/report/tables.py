@@ -260,6 +260,11 @@ def _ends(estimate_: Estimate | None) -> str:
     return words.UNKNOWN if estimate_ is None else words.interval(estimate_.low, estimate_.high)
 
 
+def value_and_ends(estimate_: Estimate | None) -> tuple[str, str]:
+    """Return an estimate for a narrow cell: the value, and its interval for the line below."""
+    return words.percent(_value(estimate_)), _ends(estimate_)
+
+
 def with_interval(estimate_: Estimate | None) -> str:
     """Return an estimate in percent with its interval, or as a plain number where it is no rate."""
     if estimate_ is None:

@@ -104,11 +104,12 @@ def warning(meter: str, share: float | None) -> str | None:
     """Return what to tell the user of a meter's reading, cures included; None if there is nothing to tell."""
     if share is None or share <= WARN_ABOVE:
         return None
-    what = {
-        "swallowed_update_fraction": "of one step's updates would be lost in the dtype of the files",
-        "unchanged_after_export_fraction": "of the trained weights are, after export, exactly those of the base",
-    }[meter]
-    return f"{share:.0%} {what}: {CURES}."
+    if meter == "swallowed_update_fraction":
+        return (
+            f"{share:.0%} of one step's updates are below the spacing of the weights in their file's dtype: float32 "
+            "masters keep them, training in that dtype would lose them."
+        )
+    return f"{share:.0%} of the trained weights are, after export, exactly those of the base: {CURES}."
 
 
 def _pairs(
