@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from holdfast.errors import RunFolderError
 from holdfast.plan import check
-from holdfast.recipe import Recipe
+from holdfast.recipe import Recipe, read
 from holdfast.records import Record
 from holdfast.run import RunResult, run
 
+ROOT = Path(__file__).parent.parent
 POINTS = {"environment": "general_points", "rule": "faces_as_10", "prompt_style": "terse", "answer_format": "formula"}
 
 
@@ -162,3 +164,38 @@ def test_a_signal_stops_a_run_whose_last_moment_is_asked_in_full(tmp_path: Path)
     assert last.decision is not None
     # Two halves: what the table shows and what the signal read make up the whole suite.
     assert last.estimates["eval_ood_success"].n + last.estimates["eval_ood_success_select"].n == 14
+
+
+@pytest.fixture(scope="module")
+def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2 with the words of the embedded bases."""
+    from holdfast.models.find import shipped
+
+    folder = tmp_path_factory.mktemp("qwen2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shipped()["pocket"])
+    config = transformers.Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["pocket", "qwen2"])
+def test_ten_rows_of_your_own_are_learned_from_one_recipe(
+    which: str, tiny_qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    values = read(ROOT / "recipes" / "my_data.yaml")
+    values["model_name_or_path"] = {"pocket": "pocket", "qwen2": str(tiny_qwen2)}[which]
+    result = run(check(values, source="my_data.yaml"), folder=tmp_path / "run")
+    first, last = result.records[0], result.records[-1]
+    assert first.readings["eval_colors_success"] == 0.0
+    assert last.estimates["eval_colors_success"].n == 10
+    losses = [json.loads(line)["nll"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.5 * losses[0]
+    if which == "pocket":
+        assert last.readings["eval_colors_success"] == 1.0
