@@ -30,8 +30,9 @@ from holdfast.models.cost import cost
 from holdfast.models.load import load
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL
-from holdfast.train.loop import Loop, Settings
+from holdfast.train.loop import Loop
 from holdfast.train.sft import SFT
+from holdfast.train.stepping import Settings
 
 ROWS = 128
 RATE = 1e-4

@@ -12,7 +12,9 @@ from torch import nn
 
 from holdfast.errors import NonFiniteLoss
 from holdfast.records import Decision, Verb
-from holdfast.train.loop import Batch, Loop, MicroLoss, Moment, Settings, make_optimizer
+from holdfast.train.loop import Loop, Moment
+from holdfast.train.method import Batch, MicroLoss
+from holdfast.train.stepping import Settings, make_optimizer
 
 
 class Line(nn.Module):

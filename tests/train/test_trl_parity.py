@@ -18,8 +18,9 @@ from holdfast.models.cost import cost
 from holdfast.objectives.dft import DFT
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL
-from holdfast.train.loop import Loop, Settings
+from holdfast.train.loop import Loop
 from holdfast.train.sft import SFT
+from holdfast.train.stepping import Settings
 from tiny_models import build
 
 trl = pytest.importorskip("trl")

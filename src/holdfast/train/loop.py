@@ -18,15 +18,13 @@ The whole algorithm::
 from __future__ import annotations
 
 import math
-import random
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -36,67 +34,9 @@ from holdfast.models.compute import compute
 from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
 from holdfast.train.meters import sample, swallowed_update_fraction
-from holdfast.train.schedule import Shape, learning_rate
-
-Batch = Mapping[str, torch.Tensor]
-
-
-class MicroLoss(NamedTuple):
-    """What a method says of one micro-batch.
-
-    Attributes:
-        loss: Scalar with graph, divided by the step's denominator over all micro-batches and ranks already.
-        sums: Figures that add up over micro-batches and ranks (``loss``, ``nll_sum``, ``tokens``, …).
-    """
-
-    loss: torch.Tensor
-    sums: Mapping[str, torch.Tensor | float]
-
-
-class Method(Protocol):
-    """What distinguishes one way of training from another: its batches and its loss."""
-
-    def next_step(self) -> Sequence[Batch]:
-        """Return the micro-batches of the next optimizer step, for this rank."""
-
-    def totals(self, batches: Sequence[Batch]) -> Any:
-        """Return the denominators of the step over all its micro-batches and ranks."""
-
-    def loss(self, batch: Batch, totals: Any) -> MicroLoss:
-        """Return the loss of one micro-batch."""
-
-    def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
-        """Turn the step's summed metrics into what is logged (``loss``, ``nll``, …)."""
-
-    def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
-        """Return what the step costs, as increments of `Spent`."""
-
-    @property
-    def cursor(self) -> Mapping[str, int]:
-        """Return where in the data the method stands, as JSON."""
-
-    def seek(self, cursor: Mapping[str, int]) -> None:
-        """Go to a place that `cursor` returned."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the loop steps. Field names and meanings are those of Transformers' ``TrainingArguments``."""
-
-    steps: int
-    learning_rate: float
-    lr_scheduler_type: Shape = "constant_with_warmup"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
-    logging_steps: int = 10
-    save_steps: int = 0
-    compute_dtype: torch.dtype = torch.float32
-    swallow_dtype: torch.dtype | None = None
-    """Dtype in which `meters.swallowed_update_fraction` asks whether one full step would be lost; None: not asked."""
+from holdfast.train.method import Batch, Method
+from holdfast.train.schedule import learning_rate
+from holdfast.train.stepping import Settings, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -304,24 +244,3 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def make_optimizer(weights: Sequence[nn.Parameter], settings: Settings) -> torch.optim.AdamW:
-    """Return AdamW over ``weights``, fused where the device has a fused kernel. Vectors get no weight decay."""
-    matrices = [weight for weight in weights if weight.ndim >= 2]
-    vectors = [weight for weight in weights if weight.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon,
-        fused=True,
-    )
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the random states that libraries draw from (dropout, initialization). Data order never depends on them."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

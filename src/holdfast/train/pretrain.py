@@ -31,9 +31,11 @@ from holdfast.objectives.nll import NLL
 from holdfast.recipe import read
 from holdfast.records import Example
 from holdfast.train import checkpoint, run_folder
-from holdfast.train.loop import Batch, Loop, MicroLoss, Settings, seed_everything
+from holdfast.train.loop import Loop
+from holdfast.train.method import Batch, MicroLoss
 from holdfast.train.processes import accelerator as processes_accelerator
 from holdfast.train.progress import Progress, Silent
+from holdfast.train.stepping import Settings, seed_everything
 
 UNFINISHED = "training-in-progress"
 """Folder inside the output that holds logs and checkpoints until the base is finished."""

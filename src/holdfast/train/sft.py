@@ -10,7 +10,7 @@ import torch
 from holdfast.data.batches import Batches
 from holdfast.models.cost import Cost
 from holdfast.objectives.engine import Engine, Totals
-from holdfast.train.loop import Batch, MicroLoss
+from holdfast.train.method import Batch, MicroLoss
 
 
 @dataclass(frozen=True)

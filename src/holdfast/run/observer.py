@@ -1,0 +1,228 @@
+"""What a run does besides stepping: it measures at moments, decides, saves, logs, and sums up."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from holdfast import __version__, report
+from holdfast.evaluate.base_scores import evaluate_cached
+from holdfast.evaluate.samples import write_samples
+from holdfast.evaluate.suite import Suite
+from holdfast.models.compute import exported
+from holdfast.models.durable import write_json
+from holdfast.models.load import Loaded
+from holdfast.plan import Plan
+from holdfast.recipe import Recipe
+from holdfast.records import Decision, Record, Verb
+from holdfast.selection import Selected
+from holdfast.signals.base import Signal
+from holdfast.statistics import Estimate
+from holdfast.train import checkpoint, meters, run_folder
+from holdfast.train.loop import Ended, Loop, Moment
+from holdfast.train.progress import Progress
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return ``result.json`` of a run folder; None if the run has not ended yet."""
+    path = folder / "result.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Return the records of a run folder, one a moment."""
+    path = folder / "records.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [Record.from_json(json.loads(line)) for line in lines]
+
+
+@dataclass
+class Observer:
+    """What a run does besides stepping: measures at moments, decides, saves, logs, and sums up."""
+
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+    loaded: Loaded
+    selected: Selected
+    suites: tuple[Suite, ...]
+    signal: Signal | None
+    accelerator: Accelerator
+    save_dtype: torch.dtype
+    compute_dtype: torch.dtype
+    last_step: int
+    base_cache: Path | None
+    identity: Mapping[str, str]
+    history: list[Record] = field(default_factory=list)
+
+    def restore(self, loop: Loop) -> None:
+        """Go on from the newest checkpoint, with the logs cut back to it; without one, start with clean logs."""
+        found = checkpoint.newest(self.folder, identity=self.identity)
+        if found is not None:
+            for words in found.skipped:
+                self.progress.said(words)
+            model = self.accelerator.unwrap_model(loop.model)
+            loop.resume(checkpoint.restore(found, model=model, optimizer=loop.optimizer))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            if found is not None:
+                checkpoint.trim_logs(found, self.folder)
+            else:
+                for log in run_folder.run_logs(self.folder):
+                    log.unlink()
+        self.accelerator.wait_for_everyone()
+        self.history = read_records(self.folder)
+
+    def train(self, loop: Loop, planned: Plan) -> Ended:
+        """Run the loop, but for moments that are recorded already."""
+        if self.history and _is_stop(self.history[-1].decision):
+            return Ended("stopped", loop.step, loop.spent.to_json())
+        return loop.run(
+            moments=set(planned.moments) - {record.step for record in self.history},
+            on_moment=self.measure,
+            on_log=self.log,
+            save=self.save,
+        )
+
+    def measure(self, moment: Moment) -> Decision | None:
+        """Ask the suites, write samples and a record, and let the signal decide."""
+        if not self.accelerator.is_main_process:
+            return None
+        whole = moment.step in (0, self.last_step)
+        record = self._measured(moment, whole=whole)
+        if _is_stop(record.decision) and not whole:
+            # The last moment of a stopped run is asked in full, like that of any other.
+            record = self._measured(moment, whole=True, decision=record.decision)
+        self.history.append(record)
+        _append(self.folder / "records.jsonl", record.to_json())
+        self.progress.measured(record)
+        if record.decision is not None and record.decision.keep:
+            moment.save()
+        return record.decision
+
+    def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
+        model = self.accelerator.unwrap_model(moment.model)
+        estimates: dict[str, Estimate] = {}
+        with exported(model, self.save_dtype):
+            for suite in self.suites:
+                result = evaluate_cached(
+                    model,
+                    self.loaded.tokenizer,
+                    suite,
+                    n=suite.size if whole else suite.size_during,
+                    batch_size=self.recipe.per_device_eval_batch_size,
+                    compute_dtype=self.compute_dtype,
+                    cache=self.base_cache if moment.step == 0 else None,
+                    model_fingerprint=f"{self.loaded.fingerprint} {self.save_dtype}",
+                )
+                write_samples(self.folder, suite.name, moment.step, result.samples)
+                estimates.update(result.estimates)
+        readings = {name: estimate.value for name, estimate in estimates.items()}
+        record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
+        if self.signal is None or decision is not None:
+            return record
+        return Record(record.step, record.spent, readings, estimates, self.signal.decide([*self.history, record]))
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Write a line of metrics and tell trackers and whoever watches."""
+        if not self.accelerator.is_main_process:
+            return
+        _append(self.folder / "metrics.jsonl", {k: v if math.isfinite(v) else None for k, v in metrics.items()})
+        if self.recipe.report_to:
+            self.accelerator.log(dict(metrics), step=int(metrics["step"]))
+        self.progress.logged(metrics)
+
+    def save(self, loop: Loop) -> None:
+        """Write a checkpoint of the loop as it stands, and prune older ones."""
+        if not self.accelerator.is_main_process:
+            return
+        checkpoint.write(
+            self.folder,
+            step=loop.step,
+            model=self.accelerator.unwrap_model(loop.model),
+            tokenizer=self.loaded.tokenizer,
+            processor=self.loaded.processor,
+            optimizer=loop.optimizer,
+            trainable=self.selected.names,
+            state=loop.state(),
+            logs=run_folder.run_logs(self.folder),
+            save_dtype=self.save_dtype,
+            identity=self.identity,
+            exposure=self.loaded.exposure,
+        )
+        if self.recipe.save_total_limit is not None:
+            best = self._best_step()
+            protected = {loop.step} | ({best} if best is not None else set())
+            checkpoint.prune(self.folder, keep=self.recipe.save_total_limit, protected=protected)
+
+    def finish(self, ended: Ended, *, wall_seconds: float) -> None:
+        """Write ``result.json``, and for a run that ended the report and the model card."""
+        meters_read = {
+            "swallowed_update_fraction": self._swallowed(),
+            "unchanged_after_export_fraction": self._unchanged(ended),
+        }
+        for meter, share in meters_read.items():
+            caution = meters.warning(meter, share)
+            if caution is not None:
+                self.progress.said(f"warning: {caution}")
+        result = {
+            "status": ended.status,
+            "steps": ended.step,
+            "spent": dict(ended.spent),
+            "best_step": self._best_step(),
+            "wall_seconds": wall_seconds,
+            "peak_memory_bytes": _peak_memory(),
+            "recipe_hash": self.recipe.hash(),
+            "code_version": __version__,
+            "base_fingerprint": self.loaded.fingerprint,
+            "identity": dict(self.identity),
+            "frozen_verified": ended.status != "interrupted",
+            "meters": meters_read,
+        }
+        write_json(self.folder / "result.json", result)
+        if ended.status != "interrupted":
+            (run,) = report.load_runs(self.folder)
+            report.write([run], self.folder / "report.html")
+            report.write_card(run)
+
+    def _swallowed(self) -> float | None:
+        path = self.folder / "metrics.jsonl"
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+        return next((line["swallowed_update_fraction"] for line in lines if "swallowed_update_fraction" in line), None)
+
+    def _unchanged(self, ended: Ended) -> float | None:
+        saved = self.folder / f"checkpoint-{ended.step}"
+        if ended.status == "interrupted" or not saved.is_dir():
+            return None
+        return meters.unchanged_after_export_fraction(self.loaded.folder, saved, names=self.selected.names)
+
+    def _best_step(self) -> int | None:
+        decisions = [record.decision for record in self.history if record.decision is not None]
+        return decisions[-1].best_step if decisions else None
+
+
+def _is_stop(decision: Decision | None) -> bool:
+    return decision is not None and decision.verdict is Verb.STOP
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row, allow_nan=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _peak_memory() -> int:
+    """Return the largest resident memory of this process in bytes (macOS counts bytes, Linux kilobytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,48 @@
+"""The contract between the loop and a way of training: a method supplies batches and a loss, the loop does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class MicroLoss(NamedTuple):
+    """What a method says of one micro-batch.
+
+    Attributes:
+        loss: Scalar with graph, divided by the step's denominator over all micro-batches and ranks already.
+        sums: Figures that add up over micro-batches and ranks (``loss``, ``nll_sum``, ``tokens``, …).
+    """
+
+    loss: torch.Tensor
+    sums: Mapping[str, torch.Tensor | float]
+
+
+class Method(Protocol):
+    """What distinguishes one way of training from another: its batches and its loss."""
+
+    def next_step(self) -> Sequence[Batch]:
+        """Return the micro-batches of the next optimizer step, for this rank."""
+
+    def totals(self, batches: Sequence[Batch]) -> Any:
+        """Return the denominators of the step over all its micro-batches and ranks."""
+
+    def loss(self, batch: Batch, totals: Any) -> MicroLoss:
+        """Return the loss of one micro-batch."""
+
+    def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
+        """Turn the step's summed metrics into what is logged (``loss``, ``nll``, …)."""
+
+    def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+        """Return what the step costs, as increments of `Spent`."""
+
+    @property
+    def cursor(self) -> Mapping[str, int]:
+        """Return where in the data the method stands, as JSON."""
+
+    def seek(self, cursor: Mapping[str, int]) -> None:
+        """Go to a place that `cursor` returned."""
