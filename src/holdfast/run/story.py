@@ -156,9 +156,7 @@ def _carry_out(
     method.batches.prepare(planned.steps)
     progress.said(preview(rows.take([0])[0], loaded.tokenizer))
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
-    signal: Signal | None = None
-    if recipe.stop is not None:
-        signal = signal_of(recipe.stop, allow_code=allow_code)
+    signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
         recipe=recipe,
         folder=folder,
