@@ -68,6 +68,7 @@ class Verdict:
         code: Short stable name of the reason, for example ``"wrong_value"``.
         message: Words that can be fed back to the model.
         facts: Further observations; True, False, or None where the question makes no sense for this reply.
+        confusion: Class of the right answer and class of the reply, where answers fall into a few classes.
     """
 
     outcome: Outcome
@@ -75,6 +76,7 @@ class Verdict:
     code: str
     message: str
     facts: Mapping[str, bool | None] = field(default_factory=dict)
+    confusion: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,9 @@ class Sample:
         reward: Of the first attempt.
         facts: Of the first attempt.
         expected: The demonstration, if there is one.
+        step: Which question of a problem of several steps, from 0 on, where each is asked alone.
+        counts: Further rates of an episode as (successes, trials).
+        confusion: Of the first attempt.
     """
 
     index: int
@@ -199,13 +204,20 @@ class Sample:
     reward: float
     facts: Mapping[str, bool | None]
     expected: str | None = None
+    step: int = 0
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    confusion: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values; what most samples lack is left out."""
         row = dict(self.__dict__)
         row["replies"] = list(self.replies)
         row["outcome"] = self.outcome.value
         row["facts"] = dict(self.facts)
+        for name in ("step", "counts", "confusion"):
+            value = row.pop(name)
+            if value:
+                row[name] = value
         return row
 
     @staticmethod
@@ -214,6 +226,9 @@ class Sample:
         fields = dict(row)
         fields["replies"] = tuple(fields["replies"])
         fields["outcome"] = Outcome(fields["outcome"])
+        fields["counts"] = {name: (hit, of) for name, (hit, of) in fields.get("counts", {}).items()}
+        if "confusion" in fields:
+            fields["confusion"] = tuple(fields["confusion"])
         return Sample(**fields)
 
 

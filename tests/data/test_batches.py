@@ -11,6 +11,7 @@ import torch
 from holdfast.data.batches import Batches, collate, order
 from holdfast.data.encode import Encoded
 from holdfast.data.sources import EnvironmentRows, ExampleRows, source_of
+from holdfast.environments.base import Revision
 from holdfast.errors import DataError, UserError
 from holdfast.models import word_tokenizer
 from holdfast.recipe import Data
@@ -31,6 +32,12 @@ class Doubling:
 
     def prompt(self, problem):
         return (Message(role="user", content=f"{problem.rule} {self.word}{problem.facts['number']}"),)
+
+    def steps(self, problem):
+        return (problem,)
+
+    def begin(self, problem, *, attempts=1):
+        return Revision.start(self, problem, attempts=attempts)
 
     def demonstrate(self, problem):
         return str(problem.facts["number"] * {"twice": 2, "thrice": 3}[problem.rule])

@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 
 from holdfast.data.encode import encode_all, prompt_ids
+from holdfast.environments.base import Revision
 from holdfast.environments.general_points.answer_formats import ANSWER_FORMATS
 from holdfast.environments.general_points.cards import CARD_TEXTS
 from holdfast.environments.general_points.environment import GeneralPoints
@@ -39,6 +40,12 @@ class Doubling:
 
     def prompt(self, problem):
         return (Message(role="user", content=f"{problem.rule} {problem.facts['number']}"),)
+
+    def steps(self, problem):
+        return (problem,)
+
+    def begin(self, problem, *, attempts=1):
+        return Revision.start(self, problem, attempts=attempts)
 
     def demonstrate(self, problem):
         return str(problem.facts["number"] * {"twice": 2, "thrice": 3}[problem.rule])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.environments import ENVIRONMENTS
-from holdfast.environments.base import SPLITS, Environment, Episode
+from holdfast.environments.base import SPLITS, Environment, Revision
 from holdfast.errors import UserError
 from holdfast.members import build, find
 from holdfast.records import Outcome
@@ -165,7 +165,7 @@ def test_any_text_gets_a_verdict(name: str) -> None:
 def test_an_episode_ends_when_solved_and_feeds_failures_back(name: str) -> None:
     environment = build("environment", name, ENVIRONMENTS)
     problem = environment.sample(environment.rules[0], "test", 1, seed=0)
-    episode = Episode.start(environment, problem, attempts=3).step("no idea")
+    episode = Revision.start(environment, problem, attempts=3).step("no idea")
     assert [message["role"] for message in episode.messages[-2:]] == ["assistant", "user"]
     assert episode.messages[-1]["content"] == episode.verdicts[0].message
     solved = episode.step(environment.demonstrate(problem))

@@ -8,7 +8,7 @@ import torch
 import transformers as hf
 
 from holdfast.data.encode import prompt_ids
-from holdfast.environments.base import Episode
+from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.models import word_tokenizer
 from holdfast.recipe import Decoding
@@ -211,6 +211,12 @@ class Patience:
     def prompt(self, problem):
         return (Message(role="user", content=WORDS[problem.index % 10]),)
 
+    def steps(self, problem):
+        return (problem,)
+
+    def begin(self, problem, *, attempts=1):
+        return Revision.start(self, problem, attempts=attempts)
+
     def demonstrate(self, problem):
         return self.word
 
@@ -222,7 +228,7 @@ class Patience:
 def episodes(attempts: int, *, count: int = 10) -> list[Episode]:
     environment = Patience()
     return [
-        Episode.start(environment, environment.sample("any", "test", n, seed=0), attempts=attempts)
+        Revision.start(environment, environment.sample("any", "test", n, seed=0), attempts=attempts)
         for n in range(count)
     ]
 

@@ -24,13 +24,24 @@ A complete minimal environment::
             right = reply.strip() == self.demonstrate(problem)
             return Verdict(Outcome.CORRECT if right else Outcome.WRONG, float(right), "right" if right else "wrong", "")
 
+        def steps(self, problem):
+            return (problem,)
+
+        def begin(self, problem, *, attempts=1):
+            return Revision.start(self, problem, attempts=attempts)
+
+A problem may take several turns (a route: a turn at every crossing). Then ``steps`` parts it into questions that can each
+be asked alone, given that all before went right: what fine-tuning learns from and what teacher-forced scoring asks; and
+``begin`` plays it as a whole, the model's own answers deciding how it goes on.
+
 Laws (``tests/laws/test_environments.py``, run over every member): a demonstration verifies as CORRECT; ``sample`` is
-pure; train, validation and test share no ``key``; ``verify`` never raises, whatever the reply.
+pure; the demonstrations of a problem's steps, given to its episode, solve it; train, validation and test share no ``key``; ``verify`` never raises, whatever the reply.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 from holdfast.records import Message, Outcome, Problem, Verdict
@@ -62,9 +73,52 @@ class Environment(Protocol):
         """Judge a reply. Never raises, never runs text, bounded in time and memory."""
 
 
+    def steps(self, problem: Problem) -> tuple[Problem, ...]:
+        """Return the single questions of a problem in order, each with the key of the whole; itself if it is one."""
+
+    def begin(self, problem: Problem, *, attempts: int = 1) -> Episode:
+        """Return an unbegun episode of the whole problem.
+
+        Args:
+            problem: As `sample` gives it.
+            attempts: Replies to one question that are judged at most, each after the first with feedback.
+        """
+
+
+class Episode(Protocol):
+    """A problem being played: an immutable value that each reply turns into the next."""
+
+    @property
+    def problem(self) -> Problem:
+        """What is played."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation that the next reply continues."""
+
+    @property
+    def done(self) -> bool:
+        """Whether no further reply is asked for."""
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One a reply so far."""
+
+    @property
+    def solved_at(self) -> int | None:
+        """The number of attempts, from 1 on, that the hardest question took; None while it is not solved."""
+
+    @property
+    def counts(self) -> Mapping[str, tuple[int, int]]:
+        """Further rates as (successes, trials): pooled over episodes they become metrics of these names."""
+
+    def step(self, reply: str) -> Episode:
+        """Judge ``reply`` and return the episode after it."""
+
+
 @dataclass(frozen=True)
-class Episode:
-    """Sequential revision of one problem: answer, hear what was wrong, answer again.
+class Revision:
+    """The episode of a single question, by sequential revision: answer, hear what was wrong, answer again.
 
     Attributes:
         environment: Judges the replies.
@@ -79,11 +133,12 @@ class Episode:
     messages: tuple[Message, ...]
     verdicts: tuple[Verdict, ...] = ()
     attempts: int = 1
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
-    def start(environment: Environment, problem: Problem, *, attempts: int = 1) -> Episode:
+    def start(environment: Environment, problem: Problem, *, attempts: int = 1) -> Revision:
         """Open the conversation with the environment's prompt."""
-        return Episode(environment, problem, environment.prompt(problem), (), attempts)
+        return Revision(environment, problem, environment.prompt(problem), (), attempts)
 
     @property
     def done(self) -> bool:
@@ -95,7 +150,7 @@ class Episode:
         """Number of the first correct attempt, from 1 on; None if there is none yet."""
         return next((k for k, v in enumerate(self.verdicts, 1) if v.outcome is Outcome.CORRECT), None)
 
-    def step(self, reply: str) -> Episode:
+    def step(self, reply: str) -> Revision:
         """Judge ``reply`` and, if it failed and attempts are left, append it with the verdict's message."""
         verdict = self.environment.verify(self.problem, reply)
         after = replace(self, verdicts=(*self.verdicts, verdict))

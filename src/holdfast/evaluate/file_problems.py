@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from holdfast.data.rows import Row, read_table
+from holdfast.environments.base import Revision
 from holdfast.errors import DataError
 from holdfast.evaluate.scorers import find_scorer
 from holdfast.records import Message, Outcome, Problem, Verdict
@@ -98,3 +99,11 @@ class FileProblems:
         if score >= 1:
             return Verdict(Outcome.CORRECT, score, "right", "That is right.")
         return Verdict(Outcome.WRONG, score, "wrong", "That is not the expected answer. Try again.")
+
+    def steps(self, problem: Problem) -> tuple[Problem, ...]:
+        """A row is one question."""
+        return (problem,)
+
+    def begin(self, problem: Problem, *, attempts: int = 1) -> Revision:
+        """Sequential revision: a failed reply is answered by the verdict's message."""
+        return Revision.start(self, problem, attempts=attempts)

@@ -54,7 +54,7 @@ class Suite:
     def episodes(self, n: int | None = None) -> tuple[Episode, ...]:
         """Return an unbegun episode for each problem and each of ``decoding.samples``, problem by problem."""
         return tuple(
-            Episode.start(self.environment, problem, attempts=self.attempts)
+            self.environment.begin(problem, attempts=self.attempts)
             for problem in self.problems(n)
             for _ in range(self.decoding.samples)
         )
@@ -136,7 +136,7 @@ def make(
         environment=environment,
         rule=rule,
         size=size,
-        size_during=min(spec.size_during or size, size),
+        size_during=size if spec.size_during is None else min(spec.size_during, size),
         split=spec.split,
         seed=spec.seed,
         attempts=spec.attempts,

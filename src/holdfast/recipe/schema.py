@@ -54,12 +54,25 @@ class Data(_Open):
 
 
 class Decoding(_Closed):
-    """How a model answers. Greedy unless ``temperature`` is above 0."""
+    """How a model answers. Greedy unless ``temperature`` is above 0.
+
+    Attributes:
+        temperature, top_p, max_new_tokens, samples: Of generation, under their usual names.
+        teacher_forced: Do not generate: read, in one forward pass, what the model would say at each position of the
+            demonstration, and judge that. Asks every step of a problem alone, given that all before went right.
+    """
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 128
     samples: Count = 1
+    teacher_forced: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> Decoding:
+        if self.teacher_forced and (self.temperature > 0 or self.samples > 1):
+            raise ValueError("teacher_forced generates nothing: leave out temperature and samples")
+        return self
 
 
 class SuiteSpec(_Open):
@@ -71,7 +84,7 @@ class SuiteSpec(_Open):
             environment.
         path, scorer: A ``.jsonl`` file instead, judged by ``exact`` or ``contains``.
         size: Problems at the last moment (and at step 0).
-        size_during: Problems at the moments between; all of them if not given.
+        size_during: Problems at the moments between; all of them if not given, and 0 asks only at the ends.
         split: ``test`` (held out), its parts ``recall`` and ``compose``, or ``train`` to see memorization.
         seed: The suite's own seed: not the run's.
         attempts: Answers per problem, each after the first with feedback (success@1 and success@attempts).
@@ -81,7 +94,7 @@ class SuiteSpec(_Open):
     purpose: Purpose
     scorer: str = "exact"
     size: Count = 400
-    size_during: Count | None = None
+    size_during: Annotated[int, Field(ge=0)] | None = None
     split: str = "test"
     seed: int = 1_000
     attempts: Count = 1
@@ -125,6 +138,7 @@ class Recipe(_Closed):
     dtype: DType = "auto"
     compute_dtype: DType = "auto"
     save_dtype: DType = "auto"
+    master_dtype: Literal["float32", "stored"] = "float32"
     attn_implementation: str | None = None
 
     method: Literal["sft"] = "sft"
@@ -144,6 +158,7 @@ class Recipe(_Closed):
     gradient_accumulation_steps: Count = 1
     per_device_eval_batch_size: Count = 64
     max_length: Count | None = None
+    share_prefixes: Literal["auto", "always", "never"] = "auto"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from holdfast.environments.base import SPLITS
+from holdfast.environments.base import SPLITS, Revision
 from holdfast.environments.general_points.answer_formats import find_answer_format
 from holdfast.environments.general_points.cards import CARD_TEXTS, Card, Hand
 from holdfast.environments.general_points.legacy import verify_legacy
@@ -201,6 +201,14 @@ class GeneralPoints:
         """Judge ``reply``. Never raises for any text, and takes bounded time."""
         question = self._question(problem)
         return verify_legacy(question, reply) if self.mode == "legacy" else verify_strict(question, reply)
+
+    def steps(self, problem: Problem) -> tuple[Problem, ...]:
+        """A hand is one question."""
+        return (problem,)
+
+    def begin(self, problem: Problem, *, attempts: int = 1) -> Revision:
+        """Sequential revision: a failed reply is answered by the verdict's message."""
+        return Revision.start(self, problem, attempts=attempts)
 
     def solvable(self, problem: Problem) -> bool:
         """Return whether the problem has a solution (``pose`` may make one that has none)."""
