@@ -23,6 +23,7 @@ TOKENIZER = word_tokenizer.build(["twice thrice"])
 @dataclass(frozen=True)
 class Doubling:
     name: ClassVar[str] = "doubling"
+    multi_step: ClassVar[bool] = False
     rules: tuple[str, ...] = ("twice", "thrice")
     word: str = ""
 

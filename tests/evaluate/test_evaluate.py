@@ -32,6 +32,7 @@ TOKENIZER = word_tokenizer.build(["twice thrice right wrong"])
 @dataclass(frozen=True)
 class Doubling:
     name: ClassVar[str] = "doubling"
+    multi_step: ClassVar[bool] = False
     rules: tuple[str, ...] = ("twice", "thrice")
 
     def sample(self, rule, split, index, *, seed):

@@ -202,6 +202,7 @@ class Patience:
     """Correct from attempt ``good`` on: an attempt is known by the number of verdicts in the talk."""
 
     name: ClassVar[str] = "patience"
+    multi_step: ClassVar[bool] = False
     rules: tuple[str, ...] = ("any",)
     word: str = "e"
 

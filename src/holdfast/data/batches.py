@@ -1,7 +1,7 @@
 """The order of rows, and the tensors that a model takes.
 
 The endless stream of row numbers is a pure function of (seed, epoch, place): epoch after epoch, each a new
-permutation. Steps cut it into pieces of constant size; a step may span two epochs, so no row is dropped and no batch is
+permutation of the problems, with the rows of a problem (the steps of a route) one after another. Steps cut it into pieces of constant size; a step may span two epochs, so no row is dropped and no batch is
 short. Which rows a step reads depends neither on what was read before nor on any global random state.
 
 Shapes: ``B`` rows of a micro-batch, ``T`` tokens of its longest row.
@@ -89,7 +89,7 @@ def collate(rows: Sequence[Encoded], *, pad_token_id: int, row_numbers: Sequence
 
 @functools.lru_cache(maxsize=4)
 def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
-    """Return the permutation of ``range(size)`` in which an epoch reads the rows."""
+    """Return the permutation of ``range(size)`` in which an epoch reads the problems."""
     numbers = list(range(size))
     Random(f"holdfast order {seed} {epoch}").shuffle(numbers)
     return tuple(numbers)
@@ -98,8 +98,8 @@ def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
 class Batches:
     """Micro-batches of a run, step after step, without end.
 
-    With several processes each step's rows are dealt out in turn: process p of P takes row p, p + P, …, so that the
-    step as a whole reads the same rows as one process with P times the rows would.
+    With several processes each step's rows are dealt out in P runs of equal length, so that the step as a whole reads
+    the same rows as one process with P times the rows would, and rows of a problem stay together.
 
     Args:
         source: The rows.
@@ -130,6 +130,7 @@ class Batches:
         self._rows, self._micro_batches = per_device_train_batch_size, gradient_accumulation_steps
         self._pad, self._process, self._processes = pad_token_id, process_index, num_processes
         self._epoch, self._index = 0, 0
+        self._flat: tuple[int, list[int]] | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -155,7 +156,8 @@ class Batches:
     def next_step(self) -> list[Batch]:
         """Return the micro-batches of the next optimizer step, this process's share, and move on."""
         numbers, self._epoch, self._index = self._ahead(self.rows_per_step)
-        own = numbers[self._process :: self._processes]
+        share = len(numbers) // self._processes
+        own = numbers[self._process * share : (self._process + 1) * share]
         rows = self.source.take(own)
         cuts = range(0, len(own), self._rows)
         return [
@@ -177,10 +179,21 @@ class Batches:
         numbers: list[int] = []
         epoch, index = self._epoch, self._index
         while len(numbers) < count:
-            whole = order(len(self.source), seed=self.seed, epoch=epoch)
+            whole = self._order(epoch)
             part = whole[index : index + count - len(numbers)]
             numbers += part
             index += len(part)
             if index == len(whole):
                 epoch, index = epoch + 1, 0
         return numbers, epoch, index
+
+    def _order(self, epoch: int) -> Sequence[int]:
+        """Return the row numbers of an epoch."""
+        starts = self.source.starts
+        problems = order(len(starts), seed=self.seed, epoch=epoch)
+        if len(starts) == len(self.source):
+            return problems
+        if self._flat is None or self._flat[0] != epoch:
+            ends = (*starts[1:], len(self.source))
+            self._flat = (epoch, [row for problem in problems for row in range(starts[problem], ends[problem])])
+        return self._flat[1]

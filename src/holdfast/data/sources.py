@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,7 +15,7 @@ from holdfast.environments import ENVIRONMENTS
 from holdfast.environments.base import Environment
 from holdfast.errors import UserError
 from holdfast.recipe import Data
-from holdfast.records import Example
+from holdfast.records import Example, Problem
 
 PRINTED_ROWS = 64
 """Rows of an environment that its fingerprint reads, so that a change of wording or sampling code shows."""
@@ -21,6 +23,10 @@ PRINTED_ROWS = 64
 
 class Source(Protocol):
     """A finite list of token rows that can be read in any order."""
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Number of the first row of each problem, rising from 0: rows of one problem are read one after another."""
 
     def __len__(self) -> int:
         """Number of distinct rows."""
@@ -48,6 +54,11 @@ class ExampleRows:
         self.examples = tuple(examples)
         self._rows = encode_all(self.examples, tokenizer, max_length=max_length)
 
+    @property
+    def starts(self) -> Sequence[int]:
+        """Each row is a problem of its own."""
+        return range(len(self._rows))
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -61,12 +72,12 @@ class ExampleRows:
 
 
 class EnvironmentRows:
-    """Demonstrations of an environment: sampled and encoded when first read, then kept.
+    """Demonstrations of an environment, a row for each step of a problem: encoded when first read, then kept.
 
     Args:
         environment: Makes the problems.
         rule, split, seed: Which sequence of problems.
-        size: Number of distinct rows.
+        size: Number of distinct problems. Of problems of several steps there are more rows than problems.
         tokenizer: A Transformers tokenizer.
         max_length: See `encode_all`.
     """
@@ -85,9 +96,20 @@ class EnvironmentRows:
         self.environment, self.rule, self.split, self.seed, self.size = environment, rule, split, seed, size
         self._tokenizer, self._max_length = tokenizer, max_length
         self._rows: dict[int, Encoded] = {}
+        self._starts: Sequence[int] = range(size)
+        self._length = size
+        if environment.multi_step:
+            # Only the numbers of steps are kept: problems are made again when they are read.
+            steps = (len(environment.steps(self._problem(number))) for number in range(size))
+            *self._starts, self._length = itertools.accumulate(steps, initial=0)
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """First row of each problem."""
+        return self._starts
 
     def __len__(self) -> int:
-        return self.size
+        return self._length
 
     def take(self, indices: Sequence[int]) -> list[Encoded]:
         """Return these rows, in this order; those not yet known are made together.
@@ -103,14 +125,18 @@ class EnvironmentRows:
 
     def example(self, index: int) -> Example:
         """Return row ``index`` as messages."""
-        problem = self.environment.sample(self.rule, self.split, index, seed=self.seed)
+        number = bisect.bisect_right(self._starts, index) - 1
+        step = self.environment.steps(self._problem(number))[index - self._starts[number]]
         source = f"{self.environment.name} {self.rule}/{self.split} row {index}"
-        return Example(self.environment.prompt(problem), self.environment.demonstrate(problem), source)
+        return Example(self.environment.prompt(step), self.environment.demonstrate(step), source)
+
+    def _problem(self, number: int) -> Problem:
+        return self.environment.sample(self.rule, self.split, number, seed=self.seed)
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the environment's options, the sequence's name, and the text of its first rows."""
         name = [self.environment.name, options_of(self.environment), self.rule, self.split, self.seed, self.size]
-        first = [self.example(index) for index in range(min(self.size, PRINTED_ROWS))]
+        first = [self.example(index) for index in range(min(len(self), PRINTED_ROWS))]
         return digest([name, *([example.prompt, example.completion] for example in first)])
 
 

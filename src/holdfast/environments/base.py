@@ -8,6 +8,7 @@ A complete minimal environment::
     @dataclass(frozen=True)
     class Doubling:
         name: ClassVar[str] = "doubling"
+        multi_step: ClassVar[bool] = False
         rules: tuple[str, ...] = ("twice", "thrice")
 
         def sample(self, rule, split, index, *, seed):
@@ -55,6 +56,8 @@ class Environment(Protocol):
     """A verifiable task. Implementations are frozen dataclasses whose fields are their options."""
 
     name: ClassVar[str]
+    multi_step: ClassVar[bool]
+    """Whether `steps` may return more than one question. Then a data set deals all its problems to count its rows."""
 
     @property
     def rules(self) -> tuple[str, ...]:

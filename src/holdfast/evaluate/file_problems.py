@@ -36,6 +36,7 @@ class FileProblems:
     """
 
     name: ClassVar[str] = "file"
+    multi_step: ClassVar[bool] = False
     path: str
     scorer: str = "exact"
     allow_code: bool = False

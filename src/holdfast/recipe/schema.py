@@ -44,7 +44,8 @@ class Data(_Open):
     Attributes:
         environment, rule: Name of an environment and of the rule to train under; further keys are its options.
         path: A ``.jsonl`` file with ``prompt``/``completion`` or ``messages`` rows.
-        size: Number of distinct rows of the environment; rows repeat, in a new order, when training needs more.
+        size: Number of distinct problems of the environment, each a row, or a row a step; they repeat, in a new order,
+            when training needs more.
         split, seed: Split and seed of the environment's rows.
     """
 

@@ -58,6 +58,7 @@ class GeneralPoints:
     """
 
     name: ClassVar[str] = "general_points"
+    multi_step: ClassVar[bool] = False
     rules: tuple[str, ...] = ("faces_as_10", "faces_as_11_12_13")
     target: int = 24
     n_cards: int = 4
