@@ -182,8 +182,8 @@ class Sample:
         half: ``select``, ``report``, or ``all`` where the suite is not split.
         prompt: The first user message.
         replies: What the model said, one entry an attempt.
-        outcome: Of the first attempt.
-        code: Reason of the first attempt's verdict.
+        outcome: Of the first attempt; of a whole episode of several steps, that of the first step that went wrong.
+        code: Reason of that verdict.
         solved_at: Number of the first correct attempt from 1 on; None if there was none.
         reward: Of the first attempt.
         facts: Of the first attempt.

@@ -1,8 +1,12 @@
 """Ask a model the problems of a suite, grade the replies, and estimate rates with intervals.
 
 Estimates are named ``eval_<suite>_<metric>``: ``success`` (first attempt), ``success_at_<k>`` (any of k attempts),
-``format_ok``, each fact that the verdicts hold, and ``score`` where an outsider's scorer grades between 0 and 1. Of a
-suite that is split, the plain name holds the report half, and ``…_select`` the half that a signal may read.
+``format_ok``, each fact that the verdicts hold, each of an episode's ``counts`` (pooled), and ``score`` where an
+outsider's scorer grades between 0 and 1. Of a suite that is split, the plain name holds the report half, and ``…_select``
+the half that a signal may read.
+
+Of a problem of several steps, success means that every step was right at the first attempt. A teacher-forced suite asks
+each step alone instead, so that its success is the share of steps.
 """
 
 from __future__ import annotations
@@ -13,13 +17,15 @@ from typing import Any
 
 import torch
 
-from holdfast.environments.base import Episode
+from holdfast.data.encode import encode_all
+from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.evaluate.file_problems import NOT_APPLICABLE
 from holdfast.evaluate.suite import SELECT, Suite
-from holdfast.records import Outcome, Sample
+from holdfast.records import Example, Outcome, Sample, Verdict
 from holdfast.rollout.episodes import answer
-from holdfast.rollout.generate import Progress
+from holdfast.rollout.forced import argmax_replies
+from holdfast.rollout.generate import Progress, positions, spoken
 from holdfast.statistics import Estimate, cluster_bootstrap, rate_by_cluster
 
 
@@ -63,6 +69,8 @@ def evaluate(
     Raises:
         DataError: a problem leaves no room for an answer, or cannot be rendered.
     """
+    if suite.decoding.teacher_forced:
+        return _forced(model, tokenizer, suite, batch_size=batch_size, compute_dtype=compute_dtype, n=n)
     played = answer(
         model, tokenizer, suite.episodes(n), suite.decoding,
         batch_size=batch_size, compute_dtype=compute_dtype, seed=suite.seed, progress=progress,
@@ -73,6 +81,21 @@ def evaluate(
         suite, [answered.episode for answered in played], replies,
         unfinished=sum(not reply.finished for reply in said), generated_tokens=sum(reply.n_tokens for reply in said),
     )  # fmt: skip
+
+
+def _forced(
+    model: Any, tokenizer: Any, suite: Suite, *, batch_size: int, compute_dtype: torch.dtype, n: int | None
+) -> SuiteResult:
+    environment, steps = suite.environment, suite.steps(n)
+    examples = [
+        Example(environment.prompt(step), environment.demonstrate(step), f"suite {suite.name}, problem {step.index}")
+        for _, step in steps
+    ]
+    rows = encode_all(examples, tokenizer, max_length=positions(model))
+    said = argmax_replies(model, tokenizer, rows, batch_size=batch_size, compute_dtype=compute_dtype)
+    texts = spoken(tokenizer, said)
+    episodes = [Revision.start(environment, step).step(text) for (_, step), text in zip(steps, texts, strict=True)]
+    return _graded(suite, episodes, [(text,) for text in texts], step_numbers=[number for number, _ in steps])
 
 
 def score_replies(suite: Suite, replies: Sequence[Sequence[str]], *, n: int | None = None) -> SuiteResult:
@@ -87,6 +110,8 @@ def score_replies(suite: Suite, replies: Sequence[Sequence[str]], *, n: int | No
     Raises:
         DataError: the number of replies does not fit, or a question has none.
     """
+    if suite.decoding.teacher_forced:
+        raise DataError(f"suite {suite.name} is teacher-forced: there are no replies of its own to grade")
     episodes = list(suite.episodes(n))
     if len(episodes) != len(replies):
         raise DataError(f"suite {suite.name}: {len(replies)} replies for {len(episodes)} questions")
@@ -119,30 +144,45 @@ def _graded(
     episodes: Sequence[Episode],
     replies: Sequence[tuple[str, ...]],
     *,
+    step_numbers: Sequence[int] | None = None,
     unfinished: int = 0,
     generated_tokens: int = 0,
 ) -> SuiteResult:
-    graded = [_sample(suite, episode, own) for episode, own in zip(episodes, replies, strict=True)]
+    numbers = step_numbers or [0] * len(episodes)
+    graded = [_sample(suite, episode, own, step) for episode, own, step in zip(episodes, replies, numbers, strict=True)]
     samples = tuple(sample for sample in graded if sample.code != NOT_APPLICABLE)
     return SuiteResult(suite.name, samples, estimates_of(suite, samples), unfinished, generated_tokens)
 
 
-def _sample(suite: Suite, episode: Episode, replies: tuple[str, ...]) -> Sample:
-    problem, first = episode.problem, episode.verdicts[0]
+def _sample(suite: Suite, episode: Episode, replies: tuple[str, ...], step: int) -> Sample:
+    problem = episode.problem
+    decides = _deciding(episode)
     asked = suite.environment.prompt(problem)
+    whole = suite.environment.multi_step and not suite.decoding.teacher_forced
     return Sample(
         index=problem.index,
         key=problem.key,
         half=suite.half_of(problem),
         prompt=next((message["content"] for message in asked if message["role"] == "user"), asked[0]["content"]),
         replies=replies,
-        outcome=first.outcome,
-        code=first.code,
+        outcome=decides.outcome,
+        code=decides.code,
         solved_at=episode.solved_at,
-        reward=first.reward,
-        facts=dict(first.facts),
+        reward=decides.reward,
+        facts={} if whole else dict(decides.facts),
         expected=suite.environment.demonstrate(problem),
+        step=step,
+        counts=dict(episode.counts),
+        confusion=decides.confusion,
     )
+
+
+def _deciding(episode: Episode) -> Verdict:
+    """The verdict on the first attempt as a whole: of several steps, on the first that went wrong."""
+    wrong = next((verdict for verdict in episode.verdicts if verdict.outcome is not Outcome.CORRECT), None)
+    if wrong is None and episode.solved_at is None:
+        return Verdict(Outcome.WRONG, 0.0, "no_room", "The conversation outgrew the model's context.")
+    return wrong or episode.verdicts[0]
 
 
 def _estimates(suite: Suite, samples: Sequence[Sample], suffix: str) -> Iterator[tuple[str, Estimate]]:
@@ -150,6 +190,10 @@ def _estimates(suite: Suite, samples: Sequence[Sample], suffix: str) -> Iterator
         known = [(value, sample.key) for value, sample in zip(values, samples, strict=True) if value is not None]
         numbers, keys = [float(value) for value, _ in known], [key for _, key in known]
         yield f"eval_{suite.name}_{metric}{suffix}", _estimate(suite, numbers, keys)
+    for count in dict.fromkeys(name for sample in samples for name in sample.counts):
+        tallies = [(sample.key, *sample.counts.get(count, (0, 0))) for sample in samples]
+        trials = [(float(k < hits), key) for key, hits, of in tallies for k in range(of)]
+        yield f"eval_{suite.name}_{count}{suffix}", _estimate(suite, [v for v, _ in trials], [key for _, key in trials])
 
 
 def _metrics(suite: Suite, samples: Sequence[Sample]) -> dict[str, list[float | None]]:

@@ -54,7 +54,7 @@ def read_samples(run_folder: Path, suite: str, step: int) -> tuple[Sample, ...]:
 def compare(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> Paired:
     """Compare first attempts on the problems that both evaluations asked: exact McNemar, each key counting once.
 
-    Joined by index; of a split suite only the report half is read. ``difference`` is b minus a. Two models on one
+    Joined by index and step; of a split suite only the report half is read. ``difference`` is b minus a. Two models on one
     suite, or one model on paired suites (the same hands under two rules), whose problems share index and key.
 
     Args:
@@ -68,7 +68,7 @@ def compare(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> Paired:
     for index in both:
         if first[index].key != second[index].key:
             raise DataError(
-                f"problem {index} is {first[index].key!r} in one evaluation and {second[index].key!r} in the other: "
+                f"problem {index[0]} is {first[index].key!r} in one evaluation and {second[index].key!r} in the other: "
                 "they are of different suites"
             )
     return mcnemar(
@@ -78,9 +78,9 @@ def compare(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> Paired:
     )
 
 
-def _by_index(samples: Sequence[Sample]) -> dict[int, Sample]:
+def _by_index(samples: Sequence[Sample]) -> dict[tuple[int, int], Sample]:
     reported = [sample for sample in samples if sample.half != SELECT]
-    joined = {sample.index: sample for sample in reported}
+    joined = {(sample.index, sample.step): sample for sample in reported}
     if len(joined) != len(reported):
         raise DataError("a problem was answered several times; only one greedy answer a problem can be paired")
     return joined

@@ -29,7 +29,7 @@ class Suite:
         environment: Makes and judges the problems; `FileProblems` for the user's own rows.
         rule, split, seed: Which sequence of problems. The seed is the suite's own: all runs ask the same problems.
         size: Problems at the first and the last moment.
-        size_during: Problems at the moments between: the first of them.
+        size_during: Problems at the moments between: the first of them; 0 if it is asked only at the ends.
         attempts: Answers a problem, each after the first with feedback.
         decoding: How the model answers.
         halves: Whether a signal reads the suite, so that it is split into a half to select by and a half to report.
@@ -59,6 +59,12 @@ class Suite:
             for _ in range(self.decoding.samples)
         )
 
+    def steps(self, n: int | None = None) -> tuple[tuple[int, Problem], ...]:
+        """Return the single questions of the first ``n`` problems, each with its number within its problem."""
+        return tuple(
+            numbered for problem in self.problems(n) for numbered in enumerate(self.environment.steps(problem))
+        )
+
     def half_of(self, problem: Problem) -> str:
         """Return ``select`` or ``report``, or ``all`` where the suite is not split.
 
@@ -72,9 +78,7 @@ class Suite:
         Covers the environment's options, every prompt and demonstration, attempts and decoding; not the name, the
         purpose, or whether the suite is split.
         """
-        asked = [
-            [self.environment.prompt(problem), self.environment.demonstrate(problem)] for problem in self.problems()
-        ]
+        asked = [[self.environment.prompt(step), self.environment.demonstrate(step)] for _, step in self.steps()]
         how = [options_of(self.environment), self.rule, self.attempts, self.decoding.model_dump(), self.seed]
         return digest([how, *asked])
 

@@ -101,6 +101,12 @@ class SuiteSpec(_Open):
     attempts: Count = 1
     decoding: Decoding = Decoding()
 
+    @pydantic.model_validator(mode="after")
+    def _one_attempt_if_forced(self) -> SuiteSpec:
+        if self.decoding.teacher_forced and self.attempts > 1:
+            raise ValueError("a teacher_forced suite generates nothing, so it has one attempt; leave out attempts")
+        return self
+
 
 class Budget(_Closed):
     """How long to train; it alone owns the number of steps.

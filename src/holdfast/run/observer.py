@@ -115,6 +115,8 @@ class Observer:
         estimates: dict[str, Estimate] = {}
         with exported(model, self.save_dtype):
             for suite in self.suites:
+                if not (whole or suite.size_during):
+                    continue
                 result = evaluate_cached(
                     model,
                     self.loaded.tokenizer,
