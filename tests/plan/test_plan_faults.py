@@ -89,6 +89,13 @@ def test_a_signal_that_reads_a_suite_that_is_not_there_is_refused() -> None:
     assert faults_of(stop={"signal": "patience", "reads": "eval_ood_success"}) == {}
 
 
+def test_a_signal_may_read_what_every_run_records_and_nothing_that_none_does() -> None:
+    assert faults_of(stop={"signal": "reached", "reads": "update_norm_trained", "at": 0.01}) == {}
+    found = faults_of(stop={"signal": "reached", "reads": "update_nrm"})
+    assert 'Did you mean "update_norm"?' in found["stop.reads"]
+    assert "finite" in faults_of(stop={"signal": "reached", "at": float("inf")})["stop"]
+
+
 def test_a_stop_block_without_a_signal_names_the_misspelled_key() -> None:
     assert faults_of(stop={"singal": "patience"})["stop.signal"].startswith("is missing (there is 'singal')")
 

@@ -21,6 +21,7 @@ from holdfast.objectives import OBJECTIVES
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
 from holdfast.signals import SIGNALS
+from holdfast.signals.reading import BESIDE_SUITES
 
 Block = Mapping[str, Any]
 
@@ -133,11 +134,13 @@ def _stop_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
     except UserError:
         return  # said above
     suites = [str(name) for name in _block(values.get("suites"))]
+    known = [f"eval_{name}_success" for name in suites]
     for reading in signal.needs:
         if reading.startswith("eval_") and suite_read(reading, suites) is None:
-            known = [f"eval_{name}_success" for name in suites]
             fix = suggest(reading, known) if known else "The recipe has no suites."
             yield Fault("stop.reads", f"{reading!r} belongs to no suite of this recipe", fix)
+        elif not reading.startswith("eval_") and reading not in BESIDE_SUITES:
+            yield Fault("stop.reads", f"a run records no {reading!r}", suggest(reading, [*BESIDE_SUITES, *known]))
 
 
 def _source_faults(

@@ -3,4 +3,5 @@
 SIGNALS = {
     "patience": "holdfast.signals.patience:Patience",
     "ood_peak": "holdfast.signals.ood_peak:OODPeak",
+    "reached": "holdfast.signals.reached:Reached",
 }

@@ -15,6 +15,9 @@ from holdfast.records import Record, finite
 
 Half = Literal["select", "report"]
 SELECT = "_select"
+UPDATE_NORM, UPDATE_NORM_TRAINED = "update_norm", "update_norm_trained"
+BESIDE_SUITES = (UPDATE_NORM, UPDATE_NORM_TRAINED)
+"""Readings that every record holds beside those of its suites (`holdfast.train.update_norm`)."""
 
 
 def reading(record: Record, name: str, half: Half) -> float | None:
