@@ -78,7 +78,7 @@ class Counting:
         right = reply.strip() == self.demonstrate(problem)
         return Verdict(Outcome.CORRECT if right else Outcome.WRONG, float(right), "right" if right else "wrong", "no")
 
-    def begin(self, problem, *, attempts=1):  # noqa: ARG002
+    def begin(self, problem, *, attempts=1):
         return Climb(self, problem)
 
 

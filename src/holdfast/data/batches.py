@@ -1,8 +1,9 @@
 """The order of rows, and the tensors that a model takes.
 
 The endless stream of row numbers is a pure function of (seed, epoch, place): epoch after epoch, each a new
-permutation of the problems, with the rows of a problem (the steps of a route) one after another. Steps cut it into pieces of constant size; a step may span two epochs, so no row is dropped and no batch is
-short. Which rows a step reads depends neither on what was read before nor on any global random state.
+permutation of the problems, with the rows of a problem (the steps of a route) one after another. Steps cut it into
+pieces of constant size; a step may span two epochs, so no row is dropped and no batch is short. Which rows a step reads
+depends neither on what was read before nor on any global random state.
 
 Shapes: ``B`` rows of a micro-batch, ``T`` tokens of its longest row.
 """

@@ -2,8 +2,8 @@
 
 Estimates are named ``eval_<suite>_<metric>``: ``success`` (first attempt), ``success_at_<k>`` (any of k attempts),
 ``format_ok``, each fact that the verdicts hold, each of an episode's ``counts`` (pooled), and ``score`` where an
-outsider's scorer grades between 0 and 1. Of a suite that is split, the plain name holds the report half, and ``…_select``
-the half that a signal may read.
+outsider's scorer grades between 0 and 1. Of a suite that is split, the plain name holds the report half, and
+``…_select`` the half that a signal may read.
 
 Of a problem of several steps, success means that every step was right at the first attempt. A teacher-forced suite asks
 each step alone instead, so that its success is the share of steps.

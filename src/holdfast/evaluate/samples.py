@@ -54,8 +54,8 @@ def read_samples(run_folder: Path, suite: str, step: int) -> tuple[Sample, ...]:
 def compare(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> Paired:
     """Compare first attempts on the problems that both evaluations asked: exact McNemar, each key counting once.
 
-    Joined by index and step; of a split suite only the report half is read. ``difference`` is b minus a. Two models on one
-    suite, or one model on paired suites (the same hands under two rules), whose problems share index and key.
+    Joined by index and step; of a split suite only the report half is read. ``difference`` is b minus a. Two models on
+    one suite, or one model on paired suites (the same hands under two rules), whose problems share index and key.
 
     Args:
         samples_a, samples_b: One sample a problem.
