@@ -19,12 +19,19 @@ GOOD: dict[str, Any] = {
 }
 
 
-def warned(*, steps: int = 100, reference_steps: int = 100, mismatch: float | None = None, **changes: Any) -> list[str]:
+def warned(
+    *,
+    steps: int = 100,
+    reference_steps: int = 100,
+    mismatch: float | None = None,
+    stored: str = "bfloat16",
+    **changes: Any,
+) -> list[str]:
     recipe = Recipe.model_validate({**GOOD, **changes})
     sizes = {name: suite.size for name, suite in recipe.suites.items()}
     found = cautions(
-        recipe, sizes=sizes, steps=steps, reference_steps=reference_steps, save_dtype="bfloat16", weight_scale=0.02,
-        mismatch=mismatch,
+        recipe, sizes=sizes, steps=steps, reference_steps=reference_steps, stored=stored,
+        save_dtype="bfloat16", weight_scale=0.02, mismatch=mismatch,
     )  # fmt: skip
     return list(found)
 
@@ -37,6 +44,14 @@ def test_a_sound_recipe_is_not_warned_about() -> None:
 def test_one_adam_step_leaves_unchanged_what_was_measured(rate: float, measured: float) -> None:
     """Measured on a million weights drawn from N(0, 0.02), stored in bfloat16 (the small-rate trap of the design)."""
     assert rounded_back(rate, 1, save_dtype="bfloat16", weight_scale=0.02) == pytest.approx(measured, abs=0.01)
+
+
+def test_training_without_float32_masters_says_what_each_step_loses() -> None:
+    words = warned(master_dtype="stored", learning_rate=1e-6)
+    assert len(words) == 1  # a float32 checkpoint would hold no more than the bfloat16 weights
+    assert "pure bfloat16" in words[0]
+    assert "98." in words[0]
+    assert "changes nothing" in warned(master_dtype="stored", stored="float32")[0]
 
 
 def test_what_is_not_measured_is_warned_about() -> None:

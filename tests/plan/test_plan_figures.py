@@ -146,6 +146,13 @@ def test_the_memory_of_full_training_is_sixteen_bytes_a_weight_and_the_cast() ->
     assert frozen.weights + frozen.training == 2 * 10**9
 
 
+def test_pure_bfloat16_training_holds_two_bytes_of_a_weight_four_times() -> None:
+    found = estimate(
+        n_parameters=10**9, n_trainable=10**8, stored="bfloat16", computed="bfloat16", activations=0, masters="stored"
+    )
+    assert (found.weights, found.training) == (2 * 10**9, 3 * 2 * 10**8)
+
+
 def test_labels_read_like_a_legend() -> None:
     assert label_of("full") == "full"
     assert label_of({"preset": "mlp", "layers": "first:8"}) == "mlp, layers first:8"

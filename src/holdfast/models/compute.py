@@ -1,5 +1,7 @@
 """The compute context: float32 masters for what learns, the storage dtype for the rest, and one way to run both.
 
+Masters are float32 unless a recipe asks for none (``master_dtype: stored``), as papers that train in pure bfloat16 do.
+
 A model is called only inside `compute`, for training, evaluation and diagnosis alike. A moment reads the weights
 inside `exported`, as a user would get them from the saved checkpoint.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -21,6 +23,9 @@ from holdfast.models import rng
 
 MASTER_DTYPE = torch.float32
 """An optimizer step smaller than the spacing of the weights' dtype is lost; float32 loses none that matter."""
+
+Masters = Literal["float32", "stored"]
+"""What learns is kept in float32, or in the dtype in which it was loaded: no masters at all."""
 
 STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that hold plain weights. Others (integers, fp8) are packed values that a cast would destroy."""
@@ -40,15 +45,18 @@ def dtype_named(name: str | torch.dtype) -> torch.dtype:
     return known[name]
 
 
-def set_masters(model: nn.Module, trainable_names: Collection[str]) -> None:
+def set_masters(model: nn.Module, trainable_names: Collection[str], *, masters: Masters = "float32") -> None:
     """Make exactly ``trainable_names`` learn, in float32, and freeze the rest in the dtype it has.
 
     Args:
         model: Changed in place; parameter objects stay the same ones.
         trainable_names: Names of ``model.named_parameters()``; of tied weights any alias will do.
+        masters: ``stored`` leaves what learns in the dtype it has, gradients and optimizer states with it. In bfloat16
+            most small updates are then rounded away: it is for repeating what was trained so, not for training.
 
     Raises:
-        ModelError: a name is not a parameter of the model, or its dtype cannot be trained.
+        ModelError: a name is not a parameter of the model, or its dtype cannot be trained (float16 not without float32
+            masters: Adam's second moments vanish in it).
     """
     named = dict(model.named_parameters(remove_duplicate=False))
     wanted: set[int] = set()
@@ -57,11 +65,13 @@ def set_masters(model: nn.Module, trainable_names: Collection[str]) -> None:
             raise ModelError(f"no such parameter: {name!r}. {did_you_mean(name, named)[:300]}")
         if named[name].dtype not in STORED:
             raise ModelError(f"parameter {name!r} is stored as {named[name].dtype}, which cannot be trained")
+        if masters == "stored" and named[name].dtype is torch.float16:
+            raise ModelError(f"{name!r} is float16, in which Adam's second moments vanish: write master_dtype: float32")
         wanted.add(id(named[name]))
     for parameter in model.parameters():
         learns = id(parameter) in wanted
         parameter.requires_grad_(learns)
-        if learns and parameter.dtype in (torch.float16, torch.bfloat16):
+        if learns and masters == "float32" and parameter.dtype in (torch.float16, torch.bfloat16):
             parameter.data = parameter.data.to(MASTER_DTYPE)
 
 

@@ -26,6 +26,7 @@ def cautions(
     sizes: Mapping[str, int],
     steps: int,
     reference_steps: int,
+    stored: str,
     save_dtype: str,
     weight_scale: float,
     mismatch: float | None,
@@ -37,6 +38,7 @@ def cautions(
         sizes: Problems of each suite.
         steps: Of this run.
         reference_steps: Of the reference that the budget is matched to.
+        stored: Name of the dtype in which the model is loaded.
         save_dtype: Name of the dtype of checkpoints.
         weight_scale: Standard deviation of the weights.
         mismatch: Of eq. 3; None without ``match``.
@@ -44,19 +46,33 @@ def cautions(
     yield from _blind(recipe)
     for name, n in sizes.items():
         yield from _small(recipe, name, n)
-    share = rounded_back(recipe.learning_rate, steps, save_dtype=save_dtype, weight_scale=weight_scale)
-    if share > SWALLOWED:
-        yield (
-            f"at learning_rate {recipe.learning_rate:g} over {steps} steps about {100 * share:.0f} % of the learning "
-            f"weights would round back to the base in {save_dtype} checkpoints; write save_dtype: float32, or a larger "
-            "rate"
-        )
+    yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
     if mismatch is not None and abs(mismatch) > MISMATCH:
         yield f"the matched depth misses its target by {100 * mismatch:+.0f} %: too coarse to call the arms matched"
     if recipe.lr_scheduler_type in ("linear", "cosine") and steps != reference_steps:
         yield (
             f"lr_scheduler_type {recipe.lr_scheduler_type} stretches over {steps} steps here and over "
             f"{reference_steps} in the reference, so the arms differ in their rates too; constant_with_warmup does not"
+        )
+
+
+def _rounding(recipe: Recipe, steps: int, *, stored: str, save_dtype: str, weight_scale: float) -> Iterator[str]:
+    """Say what is lost to rounding: at every step without float32 masters, else when a checkpoint is written."""
+    if recipe.master_dtype == "stored" and stored == "float32":
+        yield "master_dtype: stored changes nothing: the model is loaded in float32; write dtype: bfloat16"
+    elif recipe.master_dtype == "stored":
+        share = rounded_back(recipe.learning_rate, 1, save_dtype=stored, weight_scale=weight_scale)
+        yield (
+            f"master_dtype: stored trains in pure {stored}: at learning_rate {recipe.learning_rate:g} a step leaves "
+            f"about {100 * share:.1f} % of the learning weights as they were, and nothing adds up what was lost"
+        )
+        return
+    share = rounded_back(recipe.learning_rate, steps, save_dtype=save_dtype, weight_scale=weight_scale)
+    if share > SWALLOWED:
+        yield (
+            f"at learning_rate {recipe.learning_rate:g} over {steps} steps about {100 * share:.0f} % of the learning "
+            f"weights would round back to the base in {save_dtype} checkpoints; write save_dtype: float32, or a larger "
+            "rate"
         )
 
 

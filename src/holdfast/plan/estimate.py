@@ -125,17 +125,22 @@ def _reference_steps(recipe: Recipe, *, rows: int, num_processes: int) -> int:
 
 
 def _memory(recipe: Recipe, bones: Skeleton, selected: Selected, batches: Sequence[Sequence[Any]]) -> Memory:
-    computed = bones.stored if recipe.compute_dtype == "auto" else recipe.compute_dtype
+    computed = _loaded_dtype(recipe, bones) if recipe.compute_dtype == "auto" else recipe.compute_dtype
     tokens = max(batch.n_computed for step in batches for batch in step)
     return estimate(
         n_parameters=selected.n_total,
         n_trainable=selected.n_parameters,
-        stored=bones.stored if recipe.dtype == "auto" else recipe.dtype,
+        stored=_loaded_dtype(recipe, bones),
         computed=computed,
+        masters=recipe.master_dtype,
         activations=activation_bytes(
             bones.config, tokens=tokens, computed=computed, checkpointing=recipe.gradient_checkpointing
         ),
     )
+
+
+def _loaded_dtype(recipe: Recipe, bones: Skeleton) -> str:
+    return bones.stored if recipe.dtype == "auto" else recipe.dtype
 
 
 def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None, *, allow_code: bool) -> dict[str, SuitePlan]:
@@ -176,7 +181,8 @@ def _warnings(
         sizes={name: suite.n for name, suite in suites.items()},
         steps=steps,
         reference_steps=reference_steps,
-        save_dtype=bones.stored if recipe.save_dtype == "auto" else recipe.save_dtype,
+        stored=_loaded_dtype(recipe, bones),
+        save_dtype=_loaded_dtype(recipe, bones) if recipe.save_dtype == "auto" else recipe.save_dtype,
         weight_scale=float(scale),
         mismatch=None if selected.matched is None else selected.matched.mismatch,
     )

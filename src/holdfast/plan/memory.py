@@ -7,13 +7,14 @@ Seen on a CPU with a random Llama of 60 million parameters in bfloat16, 16 rows 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.models.compute import Masters
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 MASTER = 4
-"""Bytes of a float32 weight that learns."""
-GRADIENT_AND_ADAM = 12
-"""Bytes of its gradient and of Adam's two moments."""
+"""Bytes of a float32 weight that learns; its gradient and each of Adam's two moments take as many."""
 STORED_PER_HIDDEN = 34
 """Bytes kept for backward per token, block and hidden unit in half precision with fused attention (Korthikanti et al.
 2022, table 2, without the quadratic term); all of it is counted, though frozen matrices keep less."""
@@ -28,7 +29,7 @@ class Memory:
     """Bytes that a training run holds at its peak, by kind.
 
     Attributes:
-        weights: Frozen weights in their dtype, learning ones in float32 with their half-precision casts.
+        weights: Frozen weights in their dtype, learning ones as masters with their half-precision casts.
         training: Gradients and Adam's moments of what learns.
         activations: What one micro-batch keeps for backward.
     """
@@ -48,21 +49,32 @@ class Memory:
         return next((size for size in SIZES_GB if self.total <= size * 10**9), None)
 
 
-def estimate(*, n_parameters: int, n_trainable: int, stored: str, computed: str, activations: int) -> Memory:
+def estimate(
+    *,
+    n_parameters: int,
+    n_trainable: int,
+    stored: str,
+    computed: str,
+    activations: int,
+    masters: Masters = "float32",
+) -> Memory:
     """Return the memory of a run.
 
     Args:
         n_parameters: Scalars of the model.
         n_trainable: Scalars that learn.
-        stored: Dtype of the files.
+        stored: Dtype in which the model is loaded.
         computed: Dtype of the products.
         activations: From `activation_bytes`.
+        masters: As in the recipe's ``master_dtype``: gradients and Adam's moments have the dtype of the masters.
     """
     frozen = (n_parameters - n_trainable) * BYTES.get(stored, 2)
     if BYTES.get(computed, 4) > BYTES.get(stored, 2):
         frozen += (n_parameters - n_trainable) * BYTES.get(computed, 4)  # cast copies, kept while the step runs
-    cast = BYTES.get(computed, 4) if computed != "float32" else 0
-    return Memory(frozen + n_trainable * (MASTER + cast), n_trainable * GRADIENT_AND_ADAM, activations)
+    kept = stored if masters == "stored" else "float32"
+    master = BYTES.get(kept, MASTER)
+    cast = BYTES.get(computed, 4) if computed != kept else 0
+    return Memory(frozen + n_trainable * (master + cast), n_trainable * 3 * master, activations)
 
 
 def activation_bytes(config: Any, *, tokens: int, computed: str, checkpointing: bool) -> int:

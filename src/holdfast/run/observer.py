@@ -174,7 +174,7 @@ class Observer:
             "unchanged_after_export_fraction": self._unchanged(ended),
         }
         for meter, share in meters_read.items():
-            caution = meters.warning(meter, share)
+            caution = meters.warning(meter, share, masters=self.recipe.master_dtype)
             if caution is not None:
                 self.progress.said(f"warning: {caution}")
         result = {

@@ -141,7 +141,7 @@ def _carry_out(
     )
     stored = next(loaded.model.parameters()).dtype
     selected = planned.selected
-    set_masters(loaded.model, selected.names)
+    set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
     frozen = fingerprint_frozen(loaded.model, selected)
 
     rows = source_of(

@@ -33,7 +33,7 @@ from holdfast.errors import NonFiniteLoss
 from holdfast.models.compute import compute
 from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
-from holdfast.train.meters import sample, swallowed_update_fraction
+from holdfast.train.meters import lost_update_fraction, sample, swallowed_update_fraction
 from holdfast.train.method import Batch, Method
 from holdfast.train.schedule import learning_rate
 from holdfast.train.stepping import Settings, make_optimizer
@@ -69,7 +69,7 @@ class Loop:
     """Training of one model by one method; `state` and `resume` make it continue where it was.
 
     Args:
-        model: Trainable weights in float32 (`models.compute.set_masters`), ``requires_grad`` set by `selection`.
+        model: Trainable weights and ``requires_grad`` as `models.compute.set_masters` leaves them.
         method: Batches and loss.
         settings: How to step.
         accelerator: Made by the caller, who knows devices and trackers.
@@ -181,12 +181,16 @@ class Loop:
         return cost if self.accelerator.num_processes == 1 else {**self._reduced(cost), "steps": 1}
 
     def _metered_step(self) -> dict[str, float]:
-        """Take the first step at the full rate, and ask how much of it the weights' own dtype would have swallowed."""
+        """Take the first step at the full rate, and ask how much of it the weights' own dtype swallows, or would."""
         weights = {str(number): weight for number, weight in enumerate(self.trainable)}
         before = sample(weights)
         metrics = self._one_step()
-        assert self.settings.swallow_dtype is not None
-        share = swallowed_update_fraction(before, sample(weights), dtype=self.settings.swallow_dtype)
+        if any(weight.dtype in (torch.bfloat16, torch.float16) for weight in self.trainable):
+            moments = {name: self.optimizer.state[weight]["exp_avg"] for name, weight in weights.items()}
+            share = lost_update_fraction(before, sample(weights), meant=sample(moments))
+        else:
+            assert self.settings.swallow_dtype is not None
+            share = swallowed_update_fraction(before, sample(weights), dtype=self.settings.swallow_dtype)
         return metrics if share is None else {**metrics, "swallowed_update_fraction": share}
 
     @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from holdfast.errors import ModelError
+from holdfast.models.compute import Masters
 from holdfast.models.tensors import TensorFolder
 
 WARN_ABOVE = 0.5
@@ -67,6 +68,29 @@ def swallowed_update_fraction(
     return swallowed / moved if moved else None
 
 
+def lost_update_fraction(
+    before: Mapping[str, Tensor], after_step: Mapping[str, Tensor], *, meant: Mapping[str, Tensor]
+) -> float | None:
+    """Return the share of weights that the optimizer meant to move and that one step left exactly as they were.
+
+    `swallowed_update_fraction` asks what would be lost without masters; this counts what was lost, where there are none
+    (``master_dtype: stored``): there the lost updates cannot be seen in the difference of the weights.
+
+    Args:
+        before, after_step: Values of the trainable weights around one optimizer step, whole or `sample`.
+        meant: Adam's first moments after the step at the same places: where they are 0 no update was meant.
+
+    Returns:
+        A share from 0 to 1; None if no update was meant.
+    """
+    wanted = lost = 0
+    for name, moment in meant.items():
+        asked = moment != 0
+        wanted += int(asked.sum())
+        lost += int((asked & (before[name] == after_step[name])).sum())
+    return lost / wanted if wanted else None
+
+
 def unchanged_after_export_fraction(
     base: Path, tuned: Path, *, names: Collection[str] | None = None, save_dtype: torch.dtype | None = None
 ) -> float | None:
@@ -100,10 +124,14 @@ def unchanged_after_export_fraction(
     return same / total if total else None
 
 
-def warning(meter: str, share: float | None) -> str | None:
+def warning(meter: str, share: float | None, *, masters: Masters = "float32") -> str | None:
     """Return what to tell the user of a meter's reading, cures included; None if there is nothing to tell."""
     if share is None or share <= WARN_ABOVE:
         return None
+    if masters == "stored":
+        what = "one step's updates" if meter == "swallowed_update_fraction" else "the trained weights"
+        kept = "were rounded away" if meter == "swallowed_update_fraction" else "are exactly those of the base"
+        return f"{share:.0%} of {what} {kept}: master_dtype: stored keeps no float32 masters that would add them up."
     if meter == "swallowed_update_fraction":
         return (
             f"{share:.0%} of one step's updates are below the spacing of the weights in their file's dtype: float32 "
