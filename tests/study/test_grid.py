@@ -75,3 +75,35 @@ def test_the_address_follows_the_rows_of_a_file_and_not_the_place_of_the_run(tmp
     assert address(Recipe.model_validate({**values, "output_dir": "x"})) == before
     rows.write_text('{"prompt": "a", "completion": "c"}\n')
     assert address(Recipe.model_validate(values)) != before
+
+
+def test_flags_win_over_axes_and_reach_every_arm_and_suite(tmp_path: Path) -> None:
+    suites = {name: {"environment": "general_points", "purpose": "id"} for name in ("one", "two")}
+    file = study(tmp_path, base={**BASE, "suites": suites}, axes={"trainable": ["full", "mlp"]}, seeds=[0, 1])
+    found = load(file, assignments=["learning_rate=0.5", "seeds=[4]", "suites.*.size=7"], quick=False)
+    assert [(arm.seed, arm.recipe.learning_rate) for arm in found.arms[:1]] == [(4, 0.5)]
+    assert [suite.size for suite in found.arms[0].recipe.suites.values()] == [7, 7]
+
+
+def test_the_quick_version_changes_what_the_file_says_it_changes(tmp_path: Path) -> None:
+    file = study(tmp_path, axes={"trainable": ["full", "mlp"]}, seeds=[0, 1], quick={"seeds": [3], "budget.steps": 2})
+    assert {(arm.seed, arm.recipe.budget.steps) for arm in load(file, quick=True).arms} == {(3, 2)}
+    assert {(arm.seed, arm.recipe.budget.steps) for arm in load(file).arms} == {(0, 3), (1, 3)}
+    with pytest.raises(RecipeError, match="no small version"):
+        load(study(tmp_path), quick=True)
+
+
+def test_a_point_may_start_from_a_recipe_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**BASE, "learning_rate": 0.25}))
+    tasks = {"one": {}, "two": {"recipe": "other.yaml", "budget.steps": 5}}
+    found = load(study(tmp_path, axes={"task": tasks, "trainable": ["full", "mlp"]}))
+    assert [(arm.recipe.learning_rate, arm.recipe.budget.steps, arm.recipe.trainable) for arm in found.arms] == [
+        (1e-3, 3, "full"), (1e-3, 3, "mlp"), (0.25, 5, "full"), (0.25, 5, "mlp"),
+    ]  # fmt: skip
+
+
+def test_a_selection_matched_with_itself_is_one_run_under_every_matching(tmp_path: Path) -> None:
+    found = load(study(tmp_path, axes={"trainable": ["full", "attention"], "budget.match": ["flops", "trainable"]}))
+    addresses = [arm.address for arm in found.arms]
+    assert addresses[0] == addresses[1]
+    assert len(set(addresses)) == 3

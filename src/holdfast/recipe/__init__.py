@@ -1,7 +1,7 @@
 """A recipe: the schema of one run (``schema``), its file (``file``) and its faults in words (``faults``)."""
 
 from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
-from holdfast.recipe.file import override, parse_yaml, read
+from holdfast.recipe.file import assigned, override, parse_yaml, read
 from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Purpose",
     "Recipe",
     "SuiteSpec",
+    "assigned",
     "keys_at",
     "nearly",
     "override",

@@ -62,21 +62,39 @@ def override(values: Mapping[str, Any], assignments: Sequence[str], *, source: s
         RecipeError: an assignment is not of the form ``key=value``, or reaches into something that is not a block.
     """
     result: dict[str, Any] = copy.deepcopy(dict(values))
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise RecipeError(source, [Fault(assignment, "is not of the form key=value")])
+    for key, value in assigned(assignments, source=source).items():
         block = result
-        *path, last = key.strip().replace("-", "_").split(".")
+        *path, last = key.split(".")
         for name in path:
             block = block.setdefault(name, {})
             if not isinstance(block, dict):
                 raise RecipeError(source, [Fault(key, f"{name} is a value, not a block")])
+        block[last] = value
+    return result
+
+
+def assigned(assignments: Sequence[str], *, source: str) -> dict[str, Any]:
+    """Return ``key=value`` assignments as a mapping from dotted keys to YAML values; the last of a key wins.
+
+    Example:
+        >>> assigned(["budget.steps=20", "seed=1"], source="x")
+        {'budget.steps': 20, 'seed': 1}
+
+    Raises:
+        RecipeError: an assignment is not of the form ``key=value``, or its value is no YAML.
+    """
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise RecipeError(source, [Fault(assignment, "is not of the form key=value")])
+        key = key.strip().replace("-", "_")
+        found.pop(key, None)
         try:
-            block[last] = yaml.load(text, Loader=_Loader)  # noqa: S506  (a subclass of the safe loader)
+            found[key] = yaml.load(text, Loader=_Loader)  # noqa: S506  (a subclass of the safe loader)
         except yaml.YAMLError as fault:
             raise RecipeError(source, [Fault(key, f"not a YAML value: {text!r}")]) from fault
-    return result
+    return found
 
 
 _EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")

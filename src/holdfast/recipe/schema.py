@@ -186,8 +186,17 @@ class Recipe(_Closed):
         return self.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:
-        """Return what the numbers of the run depend on: everything but where it is written and what it is called."""
+        """Return what the numbers of the run depend on: everything but where it is written and what it is called.
+
+        A selection that is its own reference spends the same under any matching, and without a matching there is no
+        reference, so such recipes are one.
+        """
         values = self.resolved()
+        budget = values["budget"]
+        if budget["reference"] == values["trainable"]:
+            budget["match"] = "steps"
+        if budget["match"] == "steps":
+            budget["reference"] = "full"
         for key in ("output_dir", "run_name", "report_to", "save_total_limit"):
             values.pop(key)
         return values

@@ -10,9 +10,12 @@
         small: {learning_rate: 2.0e-4, budget.steps: 320}
     seeds: [0, 1, 2]
     jobs: auto
+    quick: {seeds: [0], budget.steps: 20, suites.*.size: 40}      # what `--quick` changes in every arm
     notes: ["What the study is for, in words that go into the report."]
 
-Every point of every axis meets every other; a study of hand-picked arms has one axis.
+Every point of every axis meets every other; a study of hand-picked arms has one axis. A point that names a ``recipe``
+starts from that file instead of the base (a study of several tasks): put its axis first. Arms that differ only in what
+does not matter to a run (full fine-tuning matched with itself by one budget or another) share the run.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.errors import Fault, RecipeError
 from holdfast.plan import check
-from holdfast.recipe import Count, Recipe, override, read, suggest
+from holdfast.recipe import Count, Recipe, assigned, override, read, suggest
 from holdfast.study.address import address
 
 Point = Mapping[str, Any]
@@ -40,10 +43,11 @@ class StudyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: str | dict[str, Any]
+    base: str | dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, Axis] = Field(default_factory=dict)
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     jobs: Count | Literal["auto"] = "auto"
+    quick: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -89,8 +93,14 @@ class Study:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(file: Path, *, allow_code: bool = False) -> Study:
+def load(file: Path, *, assignments: Sequence[str] = (), quick: bool = False, allow_code: bool = False) -> Study:
     """Read a study file, make all of its arms and check every one.
+
+    Args:
+        file: A YAML file; see the module docstring.
+        assignments: ``key=value`` changes of every arm, which win over the file; ``seeds`` too.
+        quick: Whether the file's ``quick`` block changes every arm, for a small version of the study.
+        allow_code: Whether recipes may name outside code.
 
     Raises:
         RecipeError: with all faults of the file, or those of the first arm that has any.
@@ -98,11 +108,16 @@ def load(file: Path, *, allow_code: bool = False) -> Study:
     source = str(file)
     values = read(file)
     study = _validated(values, source)
+    if quick and not study.quick:
+        raise RecipeError(source, [Fault("quick", "is missing: this study has no small version")])
+    last = {**(study.quick if quick else {}), **assigned(assignments, source=source)}
+    seeds = last.pop("seeds", study.seeds)
+    _validated({**values, "seeds": seeds}, source)
     base = _base(study.base, file)
     arms = tuple(
-        _arm(base, points, seed, source=source, allow_code=allow_code)
+        _arm(base, [*points, ("", "", last)], seed, file=file, allow_code=allow_code)
         for points in itertools.product(*_axes(study.axes, source))
-        for seed in study.seeds
+        for seed in seeds
     )
     _refuse_twins(arms, source)
     return Study(source, arms, study.jobs, tuple(study.notes), values)
@@ -144,31 +159,45 @@ def _axes(axes: Mapping[str, Axis], source: str) -> list[list[tuple[str, str, Po
 
 
 def _arm(
-    base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, source: str, allow_code: bool
+    base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, file: Path, allow_code: bool
 ) -> Arm:
-    name = ", ".join(point for _, point, _ in points) or "base"
-    where = f"{source}, arm {name!r}"
+    name = ", ".join(point for _, point, _ in points if point) or "base"
+    where = f"{file}, arm {name!r}"
     values = dict(base)
     for _, _, changes in points:
-        values = changed(values, changes, source=where)
+        own = dict(changes)
+        if "recipe" in own:
+            values = _base(str(own.pop("recipe")), file)
+        values = changed(values, own, source=where)
     values["seed"] = seed
     values.pop("output_dir", None)  # the study owns the folders
     recipe = check(values, source=where, allow_code=allow_code)
-    return Arm(name, {axis: point for axis, point, _ in points}, seed, recipe, address(recipe))
+    return Arm(name, {axis: point for axis, point, _ in points if axis}, seed, recipe, address(recipe))
 
 
 def changed(values: Mapping[str, Any], changes: Point, *, source: str) -> dict[str, Any]:
-    """Return ``values`` with changes applied; a dotted key reaches into a block, a plain one replaces it."""
+    """Return ``values`` with changes applied; a dotted key reaches into a block, a plain one replaces it.
+
+    A ``*`` in a dotted key stands for every entry of its block: ``suites.*.size``.
+    """
     result = override(values, (), source=source)
     for key, value in changes.items():
-        block = result
         *path, last = key.split(".")
-        for part in path:
-            block = block.setdefault(part, {})
-            if not isinstance(block, dict):
-                raise RecipeError(source, [Fault(key, f"{part} is a value, not a block")])
-        block[last] = value
+        for block in _blocks(result, path, key=key, source=source):
+            block[last] = value
     return result
+
+
+def _blocks(block: dict[str, Any], path: Sequence[str], *, key: str, source: str) -> list[dict[str, Any]]:
+    """Return the blocks that ``path`` leads to."""
+    if not path:
+        return [block]
+    first, *rest = path
+    inner = list(block.values()) if first == "*" else [block.setdefault(first, {})]
+    for entry in inner:
+        if not isinstance(entry, dict):
+            raise RecipeError(source, [Fault(key, f"{first} is a value, not a block")])
+    return [found for entry in inner for found in _blocks(entry, rest, key=key, source=source)]
 
 
 def _refuse_twins(arms: Sequence[Arm], source: str) -> None:
@@ -176,9 +205,9 @@ def _refuse_twins(arms: Sequence[Arm], source: str) -> None:
     for arm in arms:
         if names.setdefault((arm.name, arm.seed), arm.address) != arm.address:
             raise RecipeError(source, [Fault("axes", f"two arms are called {arm.name!r}; name their points")])
-    addresses: dict[str, str] = {}
+    written: dict[tuple[str, int], str] = {}
     for arm in arms:
-        other = addresses.setdefault(arm.address, arm.name)
+        other = written.setdefault((str(arm.recipe.resolved()), arm.seed), arm.name)
         if other != arm.name:
             raise RecipeError(source, [Fault("axes", f"arms {other!r} and {arm.name!r} are one and the same recipe")])
 
