@@ -66,6 +66,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1) ->
     return Plan(
         recipe=recipe,
         selected=selected,
+        whole=select(parameters, parse("full"), text_only=True).names,
         steps=steps,
         step=step,
         reference=label_of(recipe.budget.reference),

@@ -42,6 +42,7 @@ class Plan:
     Attributes:
         recipe: What was planned.
         selected: What learns.
+        whole: Names of all tensors that ``full`` would train: what the distance from the base is relative to.
         steps: Optimizer steps of this run.
         step: What one mean step spends.
         reference: The selection that fixes the budget, with its steps.
@@ -56,6 +57,7 @@ class Plan:
 
     recipe: Recipe
     selected: Selected
+    whole: tuple[str, ...]
     steps: int
     step: Spent
     reference: str

@@ -31,6 +31,7 @@ from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
 from holdfast.train.loop import Ended, Loop, Moment
 from holdfast.train.progress import Progress
+from holdfast.train.update_norm import UpdateNorm
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -57,6 +58,7 @@ class Observer:
     selected: Selected
     suites: tuple[Suite, ...]
     signal: Signal | None
+    distance: UpdateNorm | None
     accelerator: Accelerator
     save_dtype: torch.dtype
     compute_dtype: torch.dtype
@@ -113,7 +115,9 @@ class Observer:
     def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
         model = self.accelerator.unwrap_model(moment.model)
         estimates: dict[str, Estimate] = {}
+        assert self.distance is not None
         with exported(model, self.save_dtype):
+            distance = self.distance.read(model)
             for suite in self.suites:
                 if not (whole or suite.size_during):
                     continue
@@ -129,7 +133,7 @@ class Observer:
                 )
                 write_samples(self.folder, suite.name, moment.step, result.samples)
                 estimates.update(result.estimates)
-        readings = {name: estimate.value for name, estimate in estimates.items()}
+        readings = {name: estimate.value for name, estimate in estimates.items()} | distance
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         if self.signal is None or decision is not None:
             return record

@@ -46,6 +46,7 @@ from holdfast.train.progress import Progress, Silent
 from holdfast.train.schedule import warmup
 from holdfast.train.sft import SFT
 from holdfast.train.stepping import Settings, seed_everything
+from holdfast.train.update_norm import UpdateNorm
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,12 @@ def _carry_out(
     )
     stored = next(loaded.model.parameters()).dtype
     selected = planned.selected
+    # The base's values are taken down here, before masters are restored; only the process that measures needs them.
+    distance = (
+        UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
+        if accelerator.is_main_process
+        else None
+    )
     set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
     frozen = fingerprint_frozen(loaded.model, selected)
 
@@ -165,6 +172,7 @@ def _carry_out(
         selected=selected,
         suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
+        distance=distance,
         accelerator=accelerator,
         save_dtype=stored if recipe.save_dtype == "auto" else dtype_named(recipe.save_dtype),
         compute_dtype=settings.compute_dtype,
