@@ -1,7 +1,7 @@
 """How far training has moved the weights: ‖W_t − W_0‖_F / ‖W_0‖_F, read at every moment of every run.
 
-It is the yardstick that learning rates, modules and rounding share: a rate of 1e-5 says little about a run, its distance
-from the base says how much was changed. Two readings, which differ in what they are relative to:
+It is the yardstick that learning rates, modules and rounding share: a rate of 1e-5 says little about a run, its
+distance from the base says how much was changed. Two readings, which differ in what they are relative to:
 
 ===================== ==============================================================================
 ``update_norm``         all weights of the language model that ``trainable: full`` would train; what is
