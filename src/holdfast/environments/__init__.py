@@ -2,14 +2,17 @@
 
 ENVIRONMENTS = {
     "general_points": "holdfast.environments.general_points:GeneralPoints",
+    "navigation": "holdfast.environments.navigation.environment:Navigation",
 }
 
 MIXTURES = {
     "general_points": "holdfast.environments.general_points.mixture:Mixture",
+    "navigation": "holdfast.environments.navigation.mixture:Mixture",
 }
 """What base models are pre-trained on."""
 
 TEXTS = {
     "general_points": "holdfast.environments.general_points.vocabulary:vocabulary_texts",
+    "navigation": "holdfast.environments.navigation.vocabulary:vocabulary_texts",
 }
 """All fixed texts of an environment, for tokenizers made of words."""
