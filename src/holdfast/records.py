@@ -10,18 +10,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from holdfast.statistics import Estimate, Rate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Scalar = bool | int | float | str | None
 
 
+class Picture(Protocol):
+    """An image that is asked about: a frozen value that draws itself when it is needed, so that no pixels are kept."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, known without drawing."""
+
+    def render(self) -> Image:
+        """Return the image in RGB; the same pixels at every call."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values that fix every pixel: what fingerprints read."""
+
+    def words(self) -> str:
+        """Return in short what it shows, for people who read samples."""
+
+
 class Message(TypedDict):
-    """One chat message. ``role`` is ``system``, ``user`` or ``assistant``."""
+    """One chat message. ``role`` is ``system``, ``user`` or ``assistant``; ``images`` stand before ``content``."""
 
     role: str
     content: str
+    images: NotRequired[tuple[Picture, ...]]
 
 
 class Outcome(StrEnum):
@@ -243,6 +264,7 @@ __all__ = [
     "Example",
     "Message",
     "Outcome",
+    "Picture",
     "Problem",
     "Rate",
     "Record",

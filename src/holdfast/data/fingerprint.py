@@ -9,14 +9,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdfast.environments.base import Environment
+from holdfast.records import Picture
 
 
 def digest(values: Iterable[Any]) -> str:
-    """Return 64 hex digits over JSON values, in order."""
+    """Return 64 hex digits over JSON values, in order; a picture counts as the values that fix its pixels."""
     whole = hashlib.sha256()
     for value in values:
-        whole.update(json.dumps(value, sort_keys=True, ensure_ascii=True).encode() + b"\n")
+        whole.update(json.dumps(value, sort_keys=True, ensure_ascii=True, default=plain).encode() + b"\n")
     return whole.hexdigest()
+
+
+def plain(picture: Picture) -> dict[str, Any]:
+    """Return what stands for a picture in JSON: pass it to ``json.dumps`` as ``default``."""
+    return picture.to_json()
 
 
 def options_of(environment: Environment) -> str:

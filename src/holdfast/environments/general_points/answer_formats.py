@@ -46,6 +46,11 @@ class AnswerFormat:
         """Whether an answer lists what the cards are worth."""
         return "numbers" in self.pattern.groupindex
 
+    @property
+    def states_cards(self) -> bool:
+        """Whether an answer lists the cards in a field ``cards``."""
+        return '"cards"' in self.template
+
     def write(self, hand: Hand, values: tuple[int, ...], tree: Tree, target: int) -> str:
         """Return the answer that gives ``tree`` for ``hand``, whose cards are worth ``values``."""
         return fill(self.template, answer_fields(hand, values, tree, target))

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from holdfast.environments.base import SPLITS, Revision
 from holdfast.environments.general_points.answer_formats import find_answer_format
-from holdfast.environments.general_points.cards import CARD_TEXTS, Card, Hand
+from holdfast.environments.general_points.cards import BLACK_SUITS, CARD_TEXTS, RED_SUITS, Card, Hand, rank_text
 from holdfast.environments.general_points.legacy import verify_legacy
+from holdfast.environments.general_points.pictures import CardPicture
 from holdfast.environments.general_points.prompts import (
+    PICTURE_STYLES,
     PROMPT_STYLES,
+    check_picture_style,
     check_prompt_style,
+    check_template,
     prompt_text,
     read_template,
     style_of,
     template_path,
     template_text,
 )
+from holdfast.environments.general_points.recognition import recognized, recognized_as_published
 from holdfast.environments.general_points.rules import find_rule
 from holdfast.environments.general_points.solver import Values, solvable, solve
 from holdfast.environments.general_points.splits import Game, pool, stream, values_of_split
-from holdfast.environments.general_points.verifier import Question, verify_strict
+from holdfast.environments.general_points.verifier import MAX_REPLY, Question, verify_strict
 from holdfast.errors import UnknownName, UnverifiableDemonstration, UserError
 from holdfast.records import Message, Problem, Verdict
 
 MODES = ("strict", "strict_format", "legacy")
+CARDS_AS = ("text", "picture")
+SUITS = {"mixed": None, "red": RED_SUITS, "black": BLACK_SUITS}
 MAX_CARDS = 6
 MAX_CARDS_WITH_SUITS = 4  # 26 kinds of card make 23,751 hands of four, and 142,506 of five
 
 
 @dataclass(frozen=True)
 class GeneralPoints:
-    """The points game of Chu et al. (2025) in text, with leak-free splits, many rules and an exact judge.
+    """The points game of Chu et al. (2025), with leak-free splits, many rules and an exact judge.
 
     Attributes:
         rules: The rules in play; splits are disjoint under all of them at once. The first is the training rule.
@@ -52,6 +59,13 @@ class GeneralPoints:
         paired_with: Other rules in play. Only hands are dealt that are solvable under these too and hold a face card,
             and the same hand in the same order whichever of the rules is asked.
         min_faces: Least number of face cards in a hand.
+        cards_as: ``text`` names the cards in the prompt; ``picture`` shows them in an image before it, for models that
+            see. Then verdicts hold the fact ``cards_ok``: whether the reply names the cards shown, where its format
+            lists them. ``legacy`` refuses a reply with other cards, as published; ``strict`` does not, because the
+            formula shows already which numbers were read.
+        resolution: Width and height of the image in pixels, 64 to 4096.
+        suits: ``mixed``, ``red`` or ``black``: what is dealt where no rule in play reads suits. Published: pictures
+            are trained on black cards, and red ones are out of distribution. Ranks do not depend on it.
 
     Raises:
         UnknownName, UserError: an option has an unknown or impossible value.
@@ -69,6 +83,9 @@ class GeneralPoints:
     mode: str = "strict"
     paired_with: tuple[str, ...] = ()
     min_faces: int = 0
+    cards_as: str = "text"
+    resolution: int = 1200
+    suits: str = "mixed"
 
     def __post_init__(self) -> None:
         # A recipe brings lists; a frozen value must be hashable.
@@ -82,17 +99,29 @@ class GeneralPoints:
             raise UserError(
                 f"n_cards is {self.n_cards}, but a rule that reads suits takes at most {MAX_CARDS_WITH_SUITS} cards"
             )
-        check_prompt_style(self.prompt_style)
-        if self.template is not None:
-            for rule in self.rules:
-                read_template(template_path(self.template, rule))
-        if self.card_text not in CARD_TEXTS:
-            raise UnknownName("card text", self.card_text, CARD_TEXTS)
+        self._check_wording()
         if self.mode not in MODES:
             raise UnknownName("mode", self.mode, MODES)
         find_answer_format(self.answer_format)
         if self.mode == "legacy":
             self._check_legacy()
+
+    def _check_wording(self) -> None:
+        if self.cards_as not in CARDS_AS:
+            raise UnknownName("way to give the cards (cards_as)", self.cards_as, CARDS_AS)
+        if self.suits not in SUITS:
+            raise UnknownName("suits", self.suits, SUITS)
+        if self.suits != "mixed" and self._show_color:
+            raise UserError(f"suits is {self.suits!r}, but a rule in play reads suits; write suits: mixed")
+        _check_whole("resolution", self.resolution, 64, 4096)
+        (check_picture_style if self._pictured else check_prompt_style)(self.prompt_style)
+        if self.card_text not in CARD_TEXTS:
+            raise UnknownName("card text", self.card_text, CARD_TEXTS)
+        if self._pictured and self.card_text != "ranks":
+            raise UserError(f"card_text is {self.card_text!r}, but the cards are shown in a picture; leave it out")
+        if self.template is not None:
+            for rule in self.rules:
+                check_template(template_path(self.template, rule), names_cards=not self._pictured)
 
     def _check_legacy(self) -> None:
         negative = [name for name in self.rules if min(find_rule(name).red_factor, find_rule(name).black_factor) < 0]
@@ -120,6 +149,10 @@ class GeneralPoints:
             )
 
     @property
+    def _pictured(self) -> bool:
+        return self.cards_as == "picture"
+
+    @property
     def _show_color(self) -> bool:
         return any(find_rule(rule).reads_suits for rule in self.rules)
 
@@ -141,7 +174,7 @@ class GeneralPoints:
         asked = tuple(sorted({rule, *self.paired_with}))
         min_faces = max(self.min_faces, 1) if self.paired_with else self.min_faces
         rng = stream(self.name, seed, asked, split, index)
-        hand = pool(self.game, asked, split, min_faces).draw(rng)
+        hand = pool(self.game, asked, split, min_faces).draw(rng, suits=SUITS[self.suits])
         return self.pose(rule, hand, split=split, index=index, seed=seed)
 
     def pose(self, rule: str, hand: Sequence[tuple[int, int]], *, split: str, index: int = 0, seed: int = 0) -> Problem:
@@ -168,15 +201,16 @@ class GeneralPoints:
         return self.game.target_of(rule)
 
     def prompt(self, problem: Problem) -> tuple[Message, ...]:
-        """Return the one user message that asks ``problem``."""
+        """Return the one user message that asks ``problem``, with the picture of its cards if they are shown in one."""
         rule, hand, target = find_rule(problem.rule), _hand(problem), problem.facts["target"]
         show_color = self._show_color or rule.reads_suits
         if self.template is not None:
             text = read_template(template_path(self.template, problem.rule))
             content = template_text(text, rule, hand, target=target, card_text=self.card_text, show_color=show_color)
         else:
+            styles = PICTURE_STYLES if self._pictured else PROMPT_STYLES
             content = prompt_text(
-                PROMPT_STYLES[style_of(problem, self.prompt_style)],
+                styles[style_of(problem, self.prompt_style)],
                 rule,
                 hand,
                 target=target,
@@ -184,6 +218,8 @@ class GeneralPoints:
                 show_color=show_color,
                 answer_format=find_answer_format(self.answer_format),
             )
+        if self._pictured:
+            return (Message(role="user", content=content, images=(CardPicture(hand, self.resolution),)),)
         return (Message(role="user", content=content),)
 
     def demonstrate(self, problem: Problem) -> str:
@@ -201,7 +237,12 @@ class GeneralPoints:
     def verify(self, problem: Problem, reply: str) -> Verdict:
         """Judge ``reply``. Never raises for any text, and takes bounded time."""
         question = self._question(problem)
-        return verify_legacy(question, reply) if self.mode == "legacy" else verify_strict(question, reply)
+        verdict = verify_legacy(question, reply) if self.mode == "legacy" else verify_strict(question, reply)
+        if question.shown is None:
+            return verdict
+        judge = recognized_as_published if self.mode == "legacy" else recognized
+        cards_ok = judge(reply[:MAX_REPLY], question.shown) if question.answer_format.states_cards else None
+        return replace(verdict, facts={**verdict.facts, "cards_ok": cards_ok})
 
     def steps(self, problem: Problem) -> tuple[Problem, ...]:
         """A hand is one question."""
@@ -231,6 +272,7 @@ class GeneralPoints:
             None if same else training_values,
             training_target,
             self._seen(values, target),
+            tuple(rank_text(card) for card in _hand(problem)) if self._pictured else None,
         )
 
     def _seen(self, values: Values, target: int) -> bool | None:

@@ -19,11 +19,20 @@ from typing import NamedTuple, TypeAlias
 
 from holdfast.environments.general_points.answer_formats import Stated
 from holdfast.environments.general_points.formula import Formula, IllegalFormula, evaluate, read_formula
+from holdfast.environments.general_points.recognition import recognized_as_published
 from holdfast.environments.general_points.solver import Values
 from holdfast.environments.general_points.verifier import MAX_REPLY, Question, facts_of, numbers_agree
 from holdfast.records import Outcome, Verdict
 
-CODES = {5: "correct", 1: "partial_solution", -1: "no_solution", -2: "incorrect_number", -3: "illegal_formula"}
+WRONG_CARDS = -1.5
+CODES = {
+    5: "correct",
+    1: "partial_solution",
+    -1: "no_solution",
+    WRONG_CARDS: "wrong_cards",
+    -2: "incorrect_number",
+    -3: "illegal_formula",
+}
 """Reward to reason, as published; any other sum of penalties is ``aggregated_error``."""
 
 NOTHING = "None"
@@ -38,7 +47,7 @@ _LISTED = 8
 class Judged(NamedTuple):
     """Reward, and what was said for each finding, in order."""
 
-    reward: int
+    reward: float
     findings: tuple[str, ...]
 
     @property
@@ -52,7 +61,10 @@ def verify_legacy(question: Question, reply: str) -> Verdict:
     text = reply[:MAX_REPLY]
     formula = read_reply(text)
     values, target = question.values, question.target
-    judged = judge(formula, values, target, lambda: listed_solutions(tuple(sorted(values)), target))
+    if question.shown is not None and not recognized_as_published(text, question.shown):
+        judged = Judged(WRONG_CARDS, ("these are not the cards of the picture",))
+    else:
+        judged = judge(formula, values, target, lambda: listed_solutions(tuple(sorted(values)), target))
     outcome = Outcome.CORRECT if judged.reward == 5 else Outcome.WRONG
     if formula == NOTHING:
         outcome = Outcome.UNPARSED

@@ -3,7 +3,8 @@
 Every style names the rule, the cards, the target and the answer format. ``paper`` has the structure of the published
 prompt (bracket-headed blocks, the rule said twice, a leading newline) in our own words; ``terse`` is the shortest;
 ``paraphrase`` draws one of a pool by problem, and ``paraphrase_1``, ... name each of them. The published text itself
-comes from a template file that the user holds, byte for byte.
+comes from a template file that the user holds, byte for byte. Where a picture shows the cards (``PICTURE_STYLES``), the
+text does not name them.
 
 Fields: ``{rule}`` (sentence without a final stop), ``{rule_terse}``, ``{cards}``, ``{card_list}`` (Python repr),
 ``{target}``, ``{answer}`` (name of the answer format), ``{answer_asks}`` (its instruction).
@@ -39,6 +40,22 @@ Remember that {rule}. Answer format: {answer}.
 
 """
 
+PAPER_PICTURE = """
+[Task]
+You are skilled at a card game in which the cards have to make {target} points. You are shown a picture of some cards, \
+where {rule}, and you must use every card exactly once. Read the cards from the picture and find a formula over what \
+they count as, written with the signs + - * / ( ) and =, that comes to {target}.
+
+[Answer]
+Reply in JSON. {answer_asks}
+
+[Reminder]
+Remember that {rule}. Answer format: {answer}.
+
+"""
+
+TERSE_PICTURE = "rule {rule_terse}\ncards in the picture\ntarget {target}\nanswer {answer}"
+
 TERSE = "rule {rule_terse}\ncards {cards}\ntarget {target}\nanswer {answer}"
 
 PARAPHRASES = (
@@ -67,6 +84,9 @@ PROMPT_STYLES: Mapping[str, str] = {
 }
 """The templates by name. ``paraphrase`` stands for one of the pool, by problem."""
 
+PICTURE_STYLES: Mapping[str, str] = {"paper": PAPER_PICTURE, "terse": TERSE_PICTURE}
+"""The templates where a picture shows the cards."""
+
 TEMPLATE_FIELDS = ("target", "cards", "rule")
 """What the user's template file may use; every other brace is text."""
 
@@ -75,6 +95,12 @@ def check_prompt_style(name: str) -> None:
     """Raise ``UnknownName`` unless ``name`` is a style."""
     if name != PARAPHRASE and name not in PROMPT_STYLES:
         raise UnknownName("prompt style", name, (*PROMPT_STYLES, PARAPHRASE))
+
+
+def check_picture_style(name: str) -> None:
+    """Raise ``UnknownName`` unless ``name`` is a style for pictures."""
+    if name not in PICTURE_STYLES:
+        raise UnknownName("prompt style for cards shown in a picture", name, PICTURE_STYLES)
 
 
 def style_of(problem: Problem, prompt_style: str) -> str:
@@ -95,17 +121,28 @@ def read_template(path: Path) -> str:
     """Return the text of a template file, line ends untouched.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8, or shows neither cards nor rule.
+        UserError: the file cannot be read or is not UTF-8.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except OSError as fault:
         raise UserError(f"template {str(path)!r} cannot be read: {fault.strerror or fault}") from fault
     except UnicodeDecodeError as fault:
         raise UserError(f"template {str(path)!r} is not UTF-8 text (byte {fault.start})") from fault
-    if "{cards}" not in text:
+
+
+def check_template(path: Path, *, names_cards: bool) -> None:
+    """Raise ``UserError`` if a template cannot be read, or its field ``{cards}`` is missing or gives away a picture.
+
+    Args:
+        path: The file.
+        names_cards: Whether the text is to name the cards; False where a picture shows them.
+    """
+    if ("{cards}" in read_template(path)) == names_cards:
+        return
+    if names_cards:
         raise UserError(f"template {str(path)!r} has no field {{cards}}; fields: {{target}} {{cards}} {{rule}}")
-    return text
+    raise UserError(f"template {str(path)!r} names the cards that the picture is to show; take its {{cards}} out")
 
 
 def prompt_text(

@@ -195,12 +195,17 @@ class Pool:
     hands: tuple[tuple[int, ...], ...]
     cumulative: tuple[int, ...]
 
-    def draw(self, rng: Random) -> Hand:
-        """Return a hand: ranks independent and uniform, given that the hand is in the pool; suits uniform."""
+    def draw(self, rng: Random, *, suits: tuple[int, ...] | None = None) -> Hand:
+        """Return a hand: ranks independent and uniform, given that the hand is in the pool; suits uniform.
+
+        Args:
+            rng: Suits are drawn last, so equal generators deal equal ranks whatever ``suits`` are.
+            suits: Deal these only, where no rule in play reads suits; None deals all.
+        """
         place = bisect_right(self.cumulative, rng.randrange(self.cumulative[-1]))
         chosen = [self.kinds[k] for k in self.hands[place]]
         rng.shuffle(chosen)
-        return tuple(Card(kind.rank, rng.choice(kind.suits)) for kind in chosen)
+        return tuple(Card(kind.rank, rng.choice(kind.suits if suits is None else suits)) for kind in chosen)
 
 
 @lru_cache(maxsize=256)

@@ -46,6 +46,7 @@ class Question(NamedTuple):
             the training rule's, so that a right answer tells nothing.
         training_target: The target under the training rule.
         seen: Whether the values occur in training; None if unknown.
+        shown: The ranks that a picture shows; None where the prompt names them.
     """
 
     values: Values
@@ -55,6 +56,7 @@ class Question(NamedTuple):
     training_values: Values | None
     training_target: int
     seen: bool | None
+    shown: tuple[str, ...] | None = None
 
 
 def verify_strict(question: Question, reply: str) -> Verdict:
