@@ -1,7 +1,8 @@
 """Run folders into tables, figures, one self-contained HTML page, and a model card.
 
 ``load_runs(path)`` reads runs, ``table(runs)`` is what a terminal prints, ``write(path_or_runs, output)`` writes the
-page, ``write_card(run)`` the ``README.md`` of a run folder.
+page, ``write_card(run)`` the ``README.md`` of a run folder, ``write_records(runs, folder)`` compact records that can be
+committed and are read like any run.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.report.card import write_card
-from holdfast.report.load import RunData, load_runs
+from holdfast.report.compact import write as write_records
+from holdfast.report.load import load_runs
+from holdfast.report.run_data import RunData
 from holdfast.report.tables import Table, table
 
-__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card"]
+__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card", "write_records"]
 
 
 def write(

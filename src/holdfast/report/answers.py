@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from holdfast.records import Sample
 from holdfast.report.compare import Arm, all_suites, base_and_end, called, solved
-from holdfast.report.load import SuiteFacts
+from holdfast.report.run_data import SuiteFacts
 
 SHOWN = 6
 LONGEST_PROMPT, LONGEST_REPLY = 1_500, 800

@@ -11,7 +11,7 @@ import yaml
 from holdfast.errors import RunFolderError
 from holdfast.report import caveats, words
 from holdfast.report.compare import arms
-from holdfast.report.load import RunData
+from holdfast.report.run_data import RunData
 from holdfast.report.tables import table, trained_share
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from holdfast.report import words
 from holdfast.report.compare import Arm, all_suites, end_of, solved
-from holdfast.report.load import RunData
+from holdfast.report.run_data import RunData
 from holdfast.report.stopping import reads_what_is_shown
 
 HALF_UNCHANGED = 0.5

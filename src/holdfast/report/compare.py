@@ -20,7 +20,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from holdfast.records import Estimate, Outcome, Record, Sample
-from holdfast.report.load import RunData, SuiteFacts
+from holdfast.report.compact import AS_DEMONSTRATED, as_demonstrated
+from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.statistics import Paired, holm, mcnemar, rate_by_cluster
 
 ALPHA = 0.05
@@ -166,7 +167,7 @@ def pool(moments: Sequence[tuple[RunData, Record | None]], suite: str, metric: s
     if len(found) <= 1:
         return own[0] if own else None
     kept = [run.samples(suite, record.step) for run, record in found]
-    graded = [(value, sample.key) for each in kept for sample in each if (value := _grade(sample, metric)) is not None]
+    graded = [(value, sample.key) for each in kept for sample in each if (value := grade(sample, metric)) is not None]
     if graded and all(kept):
         return rate_by_cluster([value for value, _ in graded], [key for _, key in graded])
     n = sum(one.n for one in own)
@@ -184,10 +185,15 @@ def matched(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sam
 
     Empty where a problem was answered several times: samples of one problem have no partners.
     """
-    others = {(sample.index, sample.key): sample for sample in second}
-    if len(others) != len(second) or len({sample.index for sample in first}) != len(first):
+    others = {place_of(sample): sample for sample in second}
+    if len(others) != len(second) or len({place_of(sample) for sample in first}) != len(first):
         return []
-    return [(sample, others[place]) for sample in first if (place := (sample.index, sample.key)) in others]
+    return [(sample, others[place]) for sample in first if (place := place_of(sample)) in others]
+
+
+def place_of(sample: Sample) -> tuple[int, int, str]:
+    """Return what tells the questions of a suite apart: the problem, its step, its key."""
+    return sample.index, sample.step, sample.key
 
 
 def base_and_end(run: RunData, suite: str) -> list[tuple[Sample, Sample]]:
@@ -242,12 +248,14 @@ def _matched_ends(first: Arm, second: Arm, suite: str) -> list[tuple[Sample, Sam
     return pairs
 
 
-def _grade(sample: Sample, metric: str) -> bool | None:
+def grade(sample: Sample, metric: str) -> bool | None:
     """Return what one graded problem says about a metric; None if nothing."""
     if metric == "success":
         return solved(sample)
     if metric.startswith("success_at_") and metric.removeprefix("success_at_").isdecimal():
         return sample.solved_at is not None and sample.solved_at <= int(metric.removeprefix("success_at_"))
+    if metric == AS_DEMONSTRATED:
+        return as_demonstrated(sample)
     understood = {"format_ok": sample.outcome is not Outcome.UNPARSED}
     return {**understood, **sample.facts}.get(metric)
 

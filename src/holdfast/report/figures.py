@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from holdfast.records import Record
 from holdfast.report.compare import Arm, all_suites, called, estimate
 from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look, new_figure, settle, style
-from holdfast.report.load import RunData, SuiteFacts
+from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.report.words import amount, power_of_ten, visible
 
 LONGEST = 44

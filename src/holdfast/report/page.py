@@ -21,7 +21,8 @@ from holdfast.errors import RunFolderError
 from holdfast.report import caveats, drawing, figures, tables, words
 from holdfast.report.answers import LONGEST_PROMPT, LONGEST_REPLY, Flips, flips
 from holdfast.report.compare import ALL_PAIRS_UP_TO, Arm, Change, Result, all_suites, arms, called, duels, results
-from holdfast.report.load import RunData, load_runs
+from holdfast.report.load import load_runs
+from holdfast.report.run_data import RunData
 from holdfast.report.stopping import Stop, stops
 from holdfast.signals.patience import Patience
 

@@ -9,7 +9,7 @@ from holdfast.errors import NotRecorded, UserError
 from holdfast.members import build
 from holdfast.records import Estimate, Record
 from holdfast.report.compare import Arm, all_suites, pool
-from holdfast.report.load import RunData
+from holdfast.report.run_data import RunData
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.signals.ood_peak import OODPeak

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.records import Estimate
 from holdfast.report import words
 from holdfast.report.compare import Arm, Duel, Result, all_suites, arms, called, estimate, results
-from holdfast.report.load import RunData
+from holdfast.report.run_data import RunData
 from holdfast.signals.reading import SELECT
 from holdfast.statistics import Paired
 
