@@ -70,6 +70,8 @@ class Route:
     destination_side: str
 
     def __post_init__(self) -> None:
+        _check_name("a route's name", self.name)
+        _check_name("a route's city", self.city)
         if not self.legs:
             raise DataError(f"route {self.name!r} has no legs; it needs at least the one to its destination")
         if self.legs[-1].landmark is not None:
@@ -113,9 +115,9 @@ def from_json(value: Mapping[str, Any]) -> Route:
         return Route(
             value["name"],
             value["city"],
-            _place(value["start"]),
+            place_of(value["start"]),
             value["heading"],
-            tuple(Leg(heading, metres, name, on, _place(end)) for heading, metres, name, on, end in value["legs"]),
+            tuple(Leg(heading, metres, name, on, place_of(end)) for heading, metres, name, on, end in value["legs"]),
             value["destination"],
             value["side"],
         )
@@ -125,8 +127,17 @@ def from_json(value: Mapping[str, Any]) -> Route:
         raise DataError(f"a route has a field of the wrong shape ({fault}): {value!r}"[:500]) from fault
 
 
-def _place(value: Any) -> LatLng:
+def place_of(value: Any) -> LatLng:
+    """Return the coordinates that a JSON list ``[latitude, longitude]`` holds.
+
+    Raises:
+        DataError: it holds anything else.
+    """
+    if not (isinstance(value, list | tuple) and len(value) == 2 and all(type(one) in (int, float) for one in value)):
+        raise DataError(f"{value!r} is no place; write [latitude, longitude]")
     latitude, longitude = value
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        raise DataError(f"{value!r} is no place: latitude is at most 90 degrees, longitude at most 180")
     return float(latitude), float(longitude)
 
 
@@ -136,7 +147,7 @@ def _check_heading(what: str, value: int) -> None:
 
 
 def _check_name(what: str, value: str) -> None:
-    if not value.strip() or "\n" in value:
+    if not isinstance(value, str) or not value.strip() or "\n" in value:
         raise DataError(f"{what} is {value!r}; it must be one line of text")
 
 
