@@ -1,4 +1,4 @@
-"""What a base model is pre-trained on: points of routes under many action spaces, so that it learns to *read* the space.
+"""What a base model is pre-trained on: points of routes under many action spaces, so that it learns to *read* them.
 
 Held out, so that later questions are fair: the rules of ``held_out_rules`` never occur, nor does any ``tokens_<k>``
 with k below ``lowest_tokens``; answer formats and instruction styles that are not listed never occur; the cities are
@@ -80,7 +80,7 @@ class Mixture:
         """Return what a base trained on this mixture has seen, for its ``exposure.json``."""
         return {
             "rules": dict(self.rules),
-            "random_tokens": f"tokens_k for k from {self.lowest_tokens} to {MANY_TOKENS - 1}, but for the held-out ones",
+            "random_tokens": f"tokens_k, k from {self.lowest_tokens} to {MANY_TOKENS - 1}, but for the held-out ones",
             "held_out_rules": list(self.held_out_rules),
             "answer_formats": dict(self.formats),
             "prompt_styles": dict(self.styles),

@@ -90,32 +90,34 @@ def facts_of(question: Question, stated: Answer | None, action: str | None) -> d
         stated: What the reply says in the format that was asked for; None if it does not keep to it.
         action: The action of the reply, wherever it stands.
     """
-    right = question.right.action
-    hit = action == right
+    right, form = question.right, question.answer_format
+    said = stated or _NOTHING
+    instruction_ok = None
+    if form.states("instruction"):
+        instruction_ok = _agree(right.instruction, said.instruction)
+    elif form.states("number"):  # a number names a sentence too
+        instruction_ok = right.number == said.number
+    hit = action == right.action
     foreign = None
     if question.training_rule is not None:
         foreign = action in question.training_rule.actions and action not in question.rule.actions
     return {
         "format_ok": stated is not None,
-        "instruction_ok": _agrees(question, stated, "instruction"),
-        "observation_ok": _agrees(question, stated, "observation"),
+        "instruction_ok": instruction_ok,
+        "observation_ok": _agree(right.observation, said.observation) if form.states("observation") else None,
         "right_under_training_rule": None if question.training_action is None else action == question.training_action,
         "in_trained_action_space": foreign,
-        "turn_right": hit if right not in (FORWARD, STOP) else None,
-        "forward_right": hit if right == FORWARD else None,
-        "stop_right": hit if right == STOP else None,
+        "turn_right": hit if right.action not in (FORWARD, STOP) else None,
+        "forward_right": hit if right.action == FORWARD else None,
+        "stop_right": hit if right.action == STOP else None,
     }
 
 
-def _agrees(question: Question, stated: Answer | None, field: str) -> bool | None:
-    # A number names a sentence too.
-    if field == "instruction" and question.answer_format.states("number"):
-        field = "number"
-    if not question.answer_format.states(field):
-        return None
-    if stated is None:
-        return False
-    return getattr(stated, field) == " ".join(getattr(question.right, field).split())
+_NOTHING = Answer("")
+
+
+def _agree(right: str | None, said: str | None) -> bool:
+    return right is not None and said is not None and " ".join(right.split()) == said
 
 
 def confusion_of(question: Question, action: str | None) -> tuple[str, str]:

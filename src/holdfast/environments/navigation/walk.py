@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from holdfast.environments.navigation import route as routes
 from holdfast.environments.navigation.geometry import COMPASS, compass, turn
-from holdfast.environments.navigation.rail import Kind, Point, rail
+from holdfast.environments.navigation.rail import Kind, Panoramas, Point, rail
 from holdfast.environments.navigation.route import Route
 from holdfast.environments.navigation.rules import Turn
 
@@ -64,16 +64,25 @@ def _eighth(heading: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def walk_of(route: str, *, heading: int, seed: int, drop_rate: float, straight_line_length: int, wrapped: bool) -> Walk:
+def walk_of(
+    route: str,
+    *,
+    heading: int,
+    seed: int,
+    drop_rate: float,
+    straight_line_length: int,
+    panoramas: Panoramas | None,
+    wrapped: bool,
+) -> Walk:
     """Return the walk along a route.
 
     Args:
         route: As JSON text: it is hashable, and so a walk is laid out once.
         heading: Where one looks at first, in degrees.
         seed: Of the rail.
-        drop_rate, straight_line_length: See `rail`.
+        drop_rate, straight_line_length, panoramas: See `rail`.
         wrapped: See `Walk`.
     """
     found = routes.from_json(json.loads(route))
-    points = rail(found, seed=seed, drop_rate=drop_rate, straight_line_length=straight_line_length)
+    points = rail(found, seed=seed, drop_rate=drop_rate, straight_line_length=straight_line_length, panoramas=panoramas)
     return Walk(found, (heading, *(leg.heading for leg in found.legs)), points, wrapped)
