@@ -117,3 +117,21 @@ def test_an_empty_or_missing_file_is_refused(tmp_path):
         read_rows(write(tmp_path / "a.jsonl", "", "  "))
     with pytest.raises(DataError, match="No such file"):
         read_rows(tmp_path / "b.jsonl")
+
+
+def test_published_rows_of_both_worlds_in_one_list_are_read(tmp_path):
+    card = '{\n  "cards": ["4", "3", "2", "10"],\n  "formula": "4*3+2+10=24",\n}'
+    step = '{\n  "current observation": "No landmarks nearby; ",\n  "action": "turn_direction(north)",\n}'
+    rows = [
+        {
+            "id": str(number),
+            "image": None,
+            "conversations": [{"from": "human", "value": f"Question {number}"}, {"from": "gpt", "value": answer}],
+        }
+        for number, answer in enumerate((card, step))
+    ]
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    read = read_table(tmp_path / "data.json")
+    assert [row.example.completion for row in read] == [card, step]
+    assert [row.example.prompt[0]["content"] for row in read] == ["Question 0", "Question 1"]
+    assert [row.columns["id"] for row in read] == ["0", "1"]
