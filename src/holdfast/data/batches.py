@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
 from torch import Tensor
 
 from holdfast.data.encode import Encoded
+from holdfast.data.pictures import Span, image_inputs
 from holdfast.data.sources import Source
 from holdfast.errors import DataError
 
@@ -35,12 +36,14 @@ class Batch:
         attention_mask: (B, T), int64: 1 on tokens, 0 on padding.
         labels: (B, T), int64: the token itself where it is learned, -100 elsewhere; not shifted.
         row_numbers: Number of each row in its source, shape (B,) as a tuple.
+        rows: The rows themselves: their pictures are drawn when `tensors` is asked for.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
     row_numbers: tuple[int, ...] = ()
+    rows: tuple[Encoded, ...] = ()
 
     @property
     def n_targets(self) -> int:
@@ -58,13 +61,31 @@ class Batch:
         return self.input_ids.numel()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the model and the objective take, by name."""
+        """Return what the model and the objective take, by name, the inputs of the rows' pictures among them."""
+        return {**self.token_tensors(), **self._image_inputs()}
+
+    def token_tensors(self) -> dict[str, Tensor]:
+        """Return `tensors` without the inputs of pictures: all that a count of FLOPs reads, without drawing any."""
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
+
+    def _image_inputs(self) -> dict[str, Tensor]:
+        if not any(row.pictures for row in self.rows):
+            return {}
+        made = image_inputs(
+            [row.pictured for row in self.rows],
+            [row.prompt_ids for row in self.rows],
+            [Span(0, len(row.input_ids)) for row in self.rows],
+            width=self.input_ids.shape[1],
+        )
+        return {name: value.to(self.input_ids.device) for name, value in made.items()}
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device), self.row_numbers
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            labels=self.labels.to(device),
         )
 
 
@@ -85,7 +106,7 @@ def collate(rows: Sequence[Encoded], *, pad_token_id: int, row_numbers: Sequence
         input_ids_BT[number, :length] = ids_T
         attention_mask_BT[number, :length] = 1
         labels_BT[number, row.n_prompt : length] = ids_T[row.n_prompt :]
-    return Batch(input_ids_BT, attention_mask_BT, labels_BT, tuple(row_numbers))
+    return Batch(input_ids_BT, attention_mask_BT, labels_BT, tuple(row_numbers), tuple(rows))
 
 
 @functools.lru_cache(maxsize=4)
