@@ -1,0 +1,146 @@
+"""Means and contrasts whose intervals speak of other seeds *and* other problems.
+
+All seeds of a study answer the same problems, so the two are crossed, not nested. With ``x_sn`` the outcome of problem
+n under seed s, ``m_s`` the mean of seed s and ``m`` their mean (a plain two-way layout, random in both)::
+
+    A = Σ_s (m_s - m)² / (S (S - 1))                      from other seeds
+    B = K / (K - 1) · Σ_k (Σ_{n in k} (x̄_n - x̄))² / N²     from other problems; those of one key k count once
+    variance = A + B        df = (A + B)² / (A² / (S - 1) + B² / (K - 1))       (Satterthwaite 1946)
+
+What is left over of seed and problem together is in A and in B, hence counted twice: the interval errs on the wide side.
+With three seeds and most of the variance between them, df is near 2 and the interval 4.3 standard errors each way:
+that is what three seeds are worth. With one seed A is unknown, and the interval speaks of other problems only.
+
+Shapes: ``S`` seeds, ``N`` problems, ``K`` distinct keys. All arithmetic is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.statistics import Estimate, Rate
+
+BOTH, PROBLEMS, SEEDS = "seeds and problems", "problems", "seeds"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """One suite's share of a contrast.
+
+    Attributes:
+        values_SN: What each seed's answer to each problem contributes.
+        keys: The key of each problem, N of them.
+        reach: Half of the distance between the largest and the smallest possible value: 1 for the difference of two
+            successes, 0.5 for one success.
+    """
+
+    values_SN: NDArray[np.float64]
+    keys: Sequence[str]
+    reach: float
+
+
+def contrast(parts: Sequence[Crossed]) -> Estimate:
+    """Return the sum over parts of the mean over seeds and problems, with its interval (see the module docstring).
+
+    Every part has the same seeds in the same order; their problems are different ones. So that answers which happen to
+    agree everywhere do not look like certainty, two pseudo-problems at the ends of the possible values enter each part's
+    variance (Agresti and Min 2005 for paired proportions): ``B + (reach / (n_eff + 2))²``, with n_eff Kish's number of
+    problems. The value itself is the plain one.
+
+    ``n`` is the number of graded answers, ``method`` says what the interval speaks of.
+
+    Raises:
+        ValueError: there is no part, seeds differ between parts, or a part has no problem.
+    """
+    if not parts or len({part.values_SN.shape[0] for part in parts}) != 1 or min(p.values_SN.size for p in parts) == 0:
+        raise ValueError(f"a contrast needs parts with the same seeds, got {[part.values_SN.shape for part in parts]}")
+    seeds = parts[0].values_SN.shape[0]
+    means_S = np.sum([part.values_SN.mean(axis=1) for part in parts], axis=0)
+    value, n = float(means_S.mean()), sum(part.values_SN.size for part in parts)
+    spread = [_problems(part) for part in parts]
+    clusters = min(count for _, count, _ in spread)
+    from_problems = [(b + (part.reach / (kish + 2)) ** 2, k) for part, (b, k, kish) in zip(parts, spread, strict=True)]
+    if clusters < 2:
+        return Estimate(value, None, None, n, clusters, BOTH if seeds > 1 else PROBLEMS)
+    terms = [(b, k - 1) for b, k in from_problems]
+    if seeds > 1:
+        terms.append((_between(means_S), seeds - 1))
+    reach = _reach(terms)
+    return Estimate(value, value - reach, value + reach, n, clusters, BOTH if seeds > 1 else PROBLEMS)
+
+
+def rate(values_SN: NDArray[np.float64], keys: Sequence[str]) -> Estimate:
+    """Return a success rate over seeds and problems with a Wilson interval that stays within 0 and 1.
+
+    Wilson's interval with the quantile of t for df, and with the number of observations that has the variance A + B:
+    ``n = p (1 - p) / (A + B)``, at most Kish's number of distinct problems.
+
+    Raises:
+        ValueError: there is no seed or no problem.
+    """
+    if not values_SN.size:
+        raise ValueError(f"a rate needs seeds and problems, got {values_SN.shape}")
+    seeds, value = values_SN.shape[0], float(values_SN.mean())
+    b, clusters, kish = _problems(Crossed(values_SN, keys, 0.5))
+    terms = [(b, max(clusters - 1, 1))]
+    if seeds > 1:
+        terms.append((_between(values_SN.mean(axis=1)), seeds - 1))
+    variance = sum(term for term, _ in terms)
+    effective = min(kish, value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else kish
+    confidence = 2 * NormalDist().cdf(_quantile(terms)) - 1 if variance > 0 else CONFIDENCE
+    trials = max(1, math.floor(effective))
+    low, high = Rate(value * trials, trials).wilson(confidence)
+    return Estimate(value, low, high, values_SN.size, clusters, BOTH if seeds > 1 else PROBLEMS)
+
+
+def of_seeds(values_S: Sequence[float]) -> Estimate:
+    """Return the mean of one number a seed with Student's interval; without interval for fewer than two seeds.
+
+    For numbers that are no means over problems, such as the step at which a level was reached.
+    """
+    if not values_S:
+        return Estimate(None, None, None, 0, 0, SEEDS)
+    values = np.asarray(values_S, dtype=np.float64)
+    value = float(values.mean())
+    if len(values) < 2 or np.ptp(values) == 0:
+        return Estimate(value, None, None, len(values), len(values), SEEDS)
+    reach = _reach([(_between(values), len(values) - 1)])
+    return Estimate(value, value - reach, value + reach, len(values), len(values), SEEDS)
+
+
+def _problems(part: Crossed) -> tuple[float, int, float]:
+    """Return B, the number of distinct keys, and Kish's number of problems."""
+    mean_N = part.values_SN.mean(axis=0)
+    _, inverse_N, counts_K = np.unique(np.asarray(part.keys, dtype=np.str_), return_inverse=True, return_counts=True)
+    sums_K = np.bincount(inverse_N, weights=mean_N - mean_N.mean(), minlength=len(counts_K))
+    clusters, n = len(counts_K), len(mean_N)
+    kish = float(n) ** 2 / float((counts_K.astype(np.float64) ** 2).sum())
+    if clusters < 2:
+        return 0.0, clusters, kish
+    return float(clusters / (clusters - 1) * (sums_K**2).sum() / n**2), clusters, kish
+
+
+def _between(means_S: NDArray[np.float64]) -> float:
+    return float(means_S.var(ddof=1) / len(means_S))
+
+
+def _reach(terms: Sequence[tuple[float, int]]) -> float:
+    return _quantile(terms) * math.sqrt(sum(variance for variance, _ in terms))
+
+
+def _quantile(terms: Sequence[tuple[float, int]]) -> float:
+    """Return the quantile of t for a sum of independent variances, each with its degrees of freedom."""
+    from scipy.special import stdtrit  # here, because printing a table must not pay for importing it
+
+    total = sum(variance for variance, _ in terms)
+    if total <= 0:
+        return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    freedom = total**2 / sum(variance**2 / df for variance, df in terms)
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))

@@ -1,0 +1,95 @@
+"""Intervals over seeds and problems: against closed forms, and against what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from holdfast.report.over_seeds import Crossed, contrast, of_seeds, rate
+from holdfast.statistics import rate_by_cluster
+
+
+def names(n):
+    return [str(number) for number in range(n)]
+
+
+def test_one_number_a_seed_gives_students_interval():
+    values = [0.2, 0.5, 0.6, 0.3]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    told = of_seeds(values)
+    assert (told.value, told.low, told.high) == pytest.approx((0.4, low, high))
+    assert of_seeds([0.5]).low is None
+    assert of_seeds([]).value is None
+
+
+def test_with_one_seed_and_many_problems_a_difference_has_the_interval_of_its_mean():
+    values = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0, 1.0], (1, 2000))
+    low, high = stats.t.interval(0.95, 1999, loc=values.mean(), scale=stats.sem(values[0]))
+    told = contrast([Crossed(values, names(2000), 1.0)])
+    assert told.value == pytest.approx(values.mean())
+    assert (told.low, told.high) == pytest.approx((low, high), abs=1e-4)
+    assert told.method == "problems"
+
+
+def test_variance_between_seeds_widens_the_interval_as_two_degrees_of_freedom_do():
+    values = np.repeat([[0.0], [0.5], [1.0]], 4000, axis=1)
+    told = contrast([Crossed(values, names(4000), 0.5)])
+    reach = stats.t.ppf(0.975, 2) * np.std([0, 0.5, 1], ddof=1) / np.sqrt(3)
+    assert (told.low, told.high) == pytest.approx((0.5 - reach, 0.5 + reach), rel=1e-3)
+
+
+def test_asking_the_same_problems_again_under_their_keys_narrows_nothing():
+    values = np.random.default_rng(1).integers(0, 2, (3, 60)).astype(float)
+    once = contrast([Crossed(values, names(60), 1.0)])
+    again = contrast([Crossed(np.tile(values, 5), names(60) * 5, 1.0)])
+    assert (again.low, again.high) == pytest.approx((once.low, once.high))
+    assert (again.n, again.clusters) == (900, 60)
+
+
+def test_parts_with_problems_of_their_own_add_their_variances():
+    draw = np.random.default_rng(2)
+    one, two = (draw.choice([0.0, 1.0], (1, n)) for n in (500, 800))
+    told = contrast([Crossed(one, names(500), 0.5), Crossed(-two, names(800), 0.5)])
+    welch = stats.ttest_ind(one[0], two[0], equal_var=False).confidence_interval()
+    assert (told.low, told.high) == pytest.approx((welch.low, welch.high), abs=3e-4)
+
+
+def test_answers_that_agree_everywhere_are_no_certainty():
+    told = contrast([Crossed(np.zeros((3, 50)), names(50), 1.0)])
+    assert told.low < 0 < told.high
+    sure = rate(np.ones((3, 50)), names(50))
+    assert sure.low == pytest.approx(rate_by_cluster([True] * 50, names(50)).low)
+    assert sure.high == 1
+
+
+def test_a_rate_of_one_seed_is_wilsons_up_to_rounding_of_n():
+    values = (np.random.default_rng(3).random((1, 400)) < 0.3).astype(float)
+    told, plain = rate(values, names(400)), rate_by_cluster(values[0].tolist(), names(400))
+    assert (told.low, told.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
+
+
+def test_a_rate_stays_within_0_and_1_and_holds_its_value():
+    draw = np.random.default_rng(4)
+    for chance in (0.01, 0.5, 0.99):
+        told = rate((draw.random((3, 40)) < chance).astype(float), names(40))
+        assert 0 <= told.low <= told.value <= told.high <= 1
+
+
+@pytest.mark.parametrize(("between", "within"), [(0.0, 0.3), (0.6, 0.3), (0.6, 0.02)])
+def test_the_interval_of_three_seeds_holds_the_truth_at_least_19_times_in_20(between, within):
+    draw = np.random.default_rng(5)
+    held, repeats, problems = 0, 300, 60
+    for _ in range(repeats):
+        ease = draw.normal(0, within, problems)
+        effect = draw.normal(0, between, (3, 1))
+        values = ease + effect + draw.normal(0, 0.3, (3, problems))
+        told = contrast([Crossed(values, names(problems), 1.0)])
+        held += told.low <= 0 <= told.high
+    assert held / repeats >= 0.93  # 0.95 less three standard errors of 300 repeats
+
+
+@pytest.mark.parametrize("shapes", [[], [(0, 5)], [(3, 5), (2, 5)]])
+def test_parts_that_do_not_fit_are_refused(shapes):
+    with pytest.raises(ValueError, match="same seeds"):
+        contrast([Crossed(np.zeros(shape), names(shape[1]), 1.0) for shape in shapes])
