@@ -183,3 +183,14 @@ def test_legacy_mode_refuses_what_the_published_judge_cannot_read() -> None:
     for options in ({"n_cards": 5}, {"answer_format": "steps"}, {"rules": ("faces_as_10", "red_negative")}):
         with pytest.raises(UserError, match="legacy"):
             GeneralPoints(mode="legacy", **options)
+
+
+def test_a_reply_recites_where_it_says_the_solution_of_values_that_training_showed() -> None:
+    environment = GeneralPoints(answer_format="formula")
+    shown = environment.sample("faces_as_10", "train", 0, seed=0)
+    other = environment.sample("faces_as_11_12_13", "test", 0, seed=0)
+    fact = "recites_training_solution"
+    assert environment.verify(other, environment.demonstrate(shown)).facts[fact] is True
+    assert environment.verify(other, environment.demonstrate(other)).facts[fact] is False
+    assert environment.verify(other, "no formula").facts[fact] is False
+    assert environment.verify(shown, environment.demonstrate(shown)).facts[fact] is None

@@ -273,13 +273,18 @@ class GeneralPoints:
             training_target,
             self._seen(values, target),
             tuple(rank_text(card) for card in _hand(problem)) if self._pictured else None,
+            self._trained_on,
         )
 
     def _seen(self, values: Values, target: int) -> bool | None:
         if target != self.target_of(self.rules[0]):
             return False
+        return None if self._trained_on is None else tuple(sorted(values)) in self._trained_on
+
+    @property
+    def _trained_on(self) -> frozenset[Values] | None:
         try:
-            return tuple(sorted(values)) in values_of_split(self.game, self.rules[0], "train")
+            return values_of_split(self.game, self.rules[0], "train")
         except UserError:
             return None  # rules that leave no fair split: `sample` says so, but a posed problem can still be judged
 

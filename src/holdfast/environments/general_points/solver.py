@@ -62,6 +62,14 @@ def render(tree: Tree) -> str:
     return f"({render(left)}{operator}{render(right)})"
 
 
+def postfix(tree: Tree) -> tuple[int | str, ...]:
+    """Return the formula in reverse Polish order: numbers and operators."""
+    if isinstance(tree, int):
+        return (tree,)
+    operator, left, right = tree
+    return (*postfix(left), *postfix(right), operator)
+
+
 def steps(tree: Tree) -> list[str]:
     """Return the intermediate results in order of computation: ``["3*4=12", "12+2=14", ...]``."""
     lines: list[str] = []

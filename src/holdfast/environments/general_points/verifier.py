@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from holdfast.environments.general_points.answer_formats import AnswerFormat, Stated
 from holdfast.environments.general_points.formula import Formula, IllegalFormula, evaluate, read_formula
-from holdfast.environments.general_points.solver import Values
+from holdfast.environments.general_points.solver import Values, postfix, solve
 from holdfast.records import Outcome, Verdict
 
 MAX_REPLY = 16_384
@@ -47,6 +47,7 @@ class Question(NamedTuple):
         training_target: The target under the training rule.
         seen: Whether the values occur in training; None if unknown.
         shown: The ranks that a picture shows; None where the prompt names them.
+        trained_on: The value multisets of training; None if unknown.
     """
 
     values: Values
@@ -57,6 +58,7 @@ class Question(NamedTuple):
     training_target: int
     seen: bool | None
     shown: tuple[str, ...] | None = None
+    trained_on: frozenset[Values] | None = None
 
 
 def verify_strict(question: Question, reply: str) -> Verdict:
@@ -123,7 +125,24 @@ def facts_of(
         "numbers_ok": numbers_ok,
         "right_under_training_rule": under_training,
         "values_seen_in_training": question.seen,
+        "recites_training_solution": recites(question, formula),
     }
+
+
+def recites(question: Question, formula: Formula | None) -> bool | None:
+    """Return whether a reply says the very solution that training showed for some hand, brackets aside.
+
+    None where training showed these values, so that a right answer recites, or where the training set is unknown.
+    """
+    if question.trained_on is None or question.seen:
+        return None
+    if formula is None:
+        return False
+    values = tuple(sorted(formula.numbers))
+    if values not in question.trained_on:
+        return False
+    tree = solve(values, question.training_target)
+    return tree is not None and formula.postfix == postfix(tree)
 
 
 def _judge(formula: Formula, values: Values, target: int) -> tuple[str, str]:
