@@ -29,6 +29,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from holdfast.errors import ModelError, ModelNotFound
 from holdfast.models.compute import dtype_named
 from holdfast.models.find import exposure, find
+from holdfast.models.processors import PROCESSOR_FILES, processor_in
 from holdfast.models.tensors import weight_files
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -53,11 +54,11 @@ class Loaded:
     Attributes:
         model: In eval mode, on the CPU, every weight from the files.
         tokenizer: Always has a pad token.
-        processor: Of an image-text model; None for a text model, or if the folder has none.
+        processor: Of an image-text model, on the same tokenizer; None for a text model, or if the folder has none.
         source: The name as it was asked for.
         folder: Where the files lie.
         fingerprint: SHA-256 over ``config.json`` and the contents of all weight files; not over their place.
-        tokenizer_fingerprint: SHA-256 over the tokenizer's files.
+        tokenizer_fingerprint: SHA-256 over the files of tokenizer and processor.
         exposure: What the base has seen in pre-training (``exposure.json``); None if unknown.
         pad_note: How a missing pad token was chosen, in words; empty if the tokenizer has one of its own.
         ignored: Tensors of the files that the model has no place for; an export will not hold them.
@@ -73,6 +74,11 @@ class Loaded:
     exposure: Mapping[str, Any] | None
     pad_note: str = ""
     ignored: tuple[str, ...] = ()
+
+    @property
+    def speaker(self) -> Any:
+        """What turns conversations into inputs: the processor where there is one, else the tokenizer."""
+        return self.tokenizer if self.processor is None else self.processor
 
 
 def load(
@@ -112,10 +118,10 @@ def load(
             local_files_only=True,
             output_loading_info=True,
         )
-        processor = _processor(folder, trust_remote_code) if image_text else None
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
+        processor = processor_in(folder, tokenizer, trust_remote_code=trust_remote_code) if image_text else None
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as fault:
         raise ModelError(f"model {name_or_path!r} in {folder} cannot be loaded: {_first_lines(fault)}") from fault
     _refuse_incomplete(name_or_path, info)
@@ -126,7 +132,9 @@ def load(
         source=name_or_path,
         folder=folder,
         fingerprint=_digest([folder / "config.json", *weights]),
-        tokenizer_fingerprint=_digest([folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]),
+        tokenizer_fingerprint=_digest(
+            [folder / file for file in (*TOKENIZER_FILES, *PROCESSOR_FILES) if (folder / file).is_file()]
+        ),
         exposure=exposure(folder),
         pad_note=_ensure_pad(tokenizer),
         ignored=tuple(sorted(info["unexpected_keys"])),
@@ -206,14 +214,6 @@ def _is_image_text(config: Any) -> bool:
     if config.architectures:
         return any(name in names for name in config.architectures)
     return type(config) not in transformers.AutoModelForCausalLM._model_mapping
-
-
-def _processor(folder: Path, trust_remote_code: bool) -> Any | None:
-    if not any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
-        return None
-    return transformers.AutoProcessor.from_pretrained(
-        folder, trust_remote_code=trust_remote_code, local_files_only=True
-    )
 
 
 def _refuse_incomplete(name: str, info: Mapping[str, Any]) -> None:
