@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import pydantic
 import torch
@@ -60,6 +60,7 @@ class PretrainRecipe(_Closed):
         architecture: Arguments of a Transformers config, ``model_type`` among them; the vocabulary is added.
         tokenizer: Its words.
         mixture: Name and fields of a member of ``MIXTURES``.
+        learn: ``answers`` alone, or ``all`` tokens of a row, prompts too, as in language modeling.
         steps, batch_size, learning_rate, …: As in a training recipe; a batch is computed in ``micro_batches`` parts.
         dtype: Of the weights that are saved.
     """
@@ -67,6 +68,7 @@ class PretrainRecipe(_Closed):
     architecture: dict[str, Any]
     tokenizer: Words
     mixture: dict[str, Any]
+    learn: Literal["answers", "all"] = "answers"
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 256
     micro_batches: Annotated[int, Field(ge=1)] = 4
@@ -103,6 +105,7 @@ class _Rows:
     engine: Engine
     batch_size: int
     micro_batches: int
+    learn: str
     seed: int
     accelerator: Accelerator
     step: int = field(default=0)
@@ -113,6 +116,8 @@ class _Rows:
         self.step += 1
         # Rows of like length share a micro-batch: the gradient of the step is the same, with a third less padding.
         encoded = sorted(encode_all(examples, self.tokenizer), key=lambda row: len(row.input_ids))
+        if self.learn == "all":
+            encoded = [replace(row, n_prompt=1) for row in encoded]
         size = -(-len(encoded) // self.micro_batches)
         parts = [encoded[at : at + size] for at in range(0, len(encoded), size)]
         batches = [collate(part, pad_token_id=self.tokenizer.pad_token_id) for part in parts]
@@ -184,6 +189,7 @@ def pretrain(path: Path, output: Path, *, progress: Progress | None = None) -> P
             engine=Engine(model, NLL()),
             batch_size=recipe.batch_size,
             micro_batches=recipe.micro_batches,
+            learn=recipe.learn,
             seed=recipe.seed,
             accelerator=accelerator,
         )
