@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +31,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from holdfast.errors import ModelError
 from holdfast.models.compute import replaced_parameters
 from holdfast.models.matrix_products import Products
+from holdfast.models.shared_prefix import Layout, reaching_cache, run_two_passes
 
 IGNORED = -100
 PASSES = ("forward", "input_gradient", "weight_gradient")
@@ -46,7 +47,25 @@ class Curve:
 
     def at(self, length: int) -> int:
         """Return the FLOPs of one row of ``length`` tokens."""
-        return round(self.quadratic * length * length + self.linear * length + self.constant)
+        return self.between(length, length)
+
+    def between(self, tokens: int, keys: int) -> int:
+        """Return the FLOPs of one row of ``tokens`` that attend to ``keys`` (themselves among them)."""
+        return round(self.quadratic * tokens * keys + self.linear * tokens + self.constant)
+
+
+@dataclass(frozen=True)
+class SharedCost:
+    """What differs where rows compute the prefix that they share once (`holdfast.models.shared_prefix`).
+
+    Attributes:
+        idle: Backward FLOPs of one prefix that are not spent: of its last block only keys and values are used.
+        again: FLOPs, forward and backward, that each row spends for each token of its prefix, beyond attending to it:
+            0 where keys and values are cached; where a latent is cached, it is expanded again.
+    """
+
+    idle: Curve
+    again: Fraction
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,7 @@ class Cost:
         active_trainable: The trainable ones among them: N_trainable.
         exact: Whether the polynomial held at a further length. State-space models that pad T to whole chunks do not
             fit one; they are exact at whole chunks and estimated between.
+        shared: What changes where rows share prefixes; None where that was not counted.
     """
 
     forward: Curve
@@ -72,6 +92,7 @@ class Cost:
     active_weights: int
     active_trainable: int
     exact: bool
+    shared: SharedCost | None = None
 
     def step_flops(self, shape: tuple[int, int], head_rows: int) -> int:
         """Return the FLOPs of forward and backward of one micro-batch.
@@ -89,26 +110,47 @@ class Cost:
         """Return the FLOPs of a forward pass alone: what evaluation by scoring costs."""
         return shape[0] * self.forward.at(shape[1]) + head_rows * self.head_forward
 
+    def shared_flops(self, layout: Layout, head_rows: int) -> int:
+        """Return the FLOPs of forward and backward of one micro-batch whose prefixes are computed once.
+
+        Raises:
+            ModelError: the cost was counted without ``shared``.
+        """
+        if self.shared is None:
+            raise ModelError("shared prefixes are to be priced, but the cost was counted without shared=True")
+        (g, p), (b, s) = layout.prefixes, layout.branches
+        passes = (self.forward, self.input_gradient, self.weight_gradient)
+        prefix = sum(curve.at(p) for curve in passes) - self.shared.idle.at(p)
+        branch = sum(curve.between(s, p + s) for curve in passes) + round(self.shared.again * p)
+        head = self.head_forward + self.head_input_gradient + self.head_weight_gradient
+        return g * prefix + b * branch + head_rows * head
+
     def spent(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, int]:
         """Return what one optimizer step over these micro-batches spends, by the names of `train.budget.Spent`.
 
         Args:
-            batches: Each with ``input_ids`` (B, T) and unshifted ``labels`` (B, T), -100 where nothing is learned.
+            batches: Each with ``input_ids`` (B, T) and unshifted ``labels`` (B, T), -100 where nothing is learned; and
+                the keys of `holdfast.models.shared_prefix` where its prefixes are computed once.
         """
         total: Counter[str] = Counter(steps=1, flops=0, flops_6nd=0, flops_trainable=0)
         for batch in batches:
             rows, length = batch["input_ids"].shape
             targets = int((batch["labels"][:, 1:] != IGNORED).sum())
-            total["flops"] += self.step_flops((rows, length), targets)
-            total["flops_6nd"] += 6 * self.active_weights * rows * length
-            total["flops_trainable"] += 6 * self.active_trainable * rows * length
-            total["tokens"] += rows * length
+            layout = Layout.of(batch)
+            tokens = rows * length if layout is None else layout.computed
+            if layout is None:
+                total["flops"] += self.step_flops((rows, length), targets)
+            else:
+                total["flops"] += self.shared_flops(layout, targets)
+            total["flops_6nd"] += 6 * self.active_weights * tokens
+            total["flops_trainable"] += 6 * self.active_trainable * tokens
+            total["tokens"] += tokens
             total["target_tokens"] += targets
             total["examples"] += rows
         return dict(total)
 
 
-def cost(model: Any, trainable: Collection[str]) -> Cost:
+def cost(model: Any, trainable: Collection[str], *, shared: bool = False) -> Cost:
     """Count what ``model`` costs a text token when ``trainable`` are the weights that learn.
 
     Takes a fraction of a second to a few seconds, no memory and no accelerator; the model may be on the ``meta``
@@ -117,6 +159,7 @@ def cost(model: Any, trainable: Collection[str]) -> Cost:
     Args:
         model: A causal language or image-text model of Transformers, adapters included.
         trainable: Names of ``model.named_parameters()``.
+        shared: Whether batches with shared prefixes are to be priced too.
 
     Raises:
         ModelError: a name is not a parameter, the model has no output head, or its forward depends on data so that it
@@ -134,7 +177,7 @@ def cost(model: Any, trainable: Collection[str]) -> Cost:
     curves = {kind: _through({n: tallies[n].body[kind] for n in (unit, 2 * unit, 3 * unit)}) for kind in PASSES}
     exact = all(curves[kind].at(length) == tally.body[kind] for length, tally in tallies.items() for kind in PASSES)
     head = {kind: tallies[unit].head[kind] // unit for kind in PASSES}
-    return Cost(
+    counted = Cost(
         forward=curves["forward"],
         input_gradient=curves["input_gradient"],
         weight_gradient=curves["weight_gradient"],
@@ -145,17 +188,53 @@ def cost(model: Any, trainable: Collection[str]) -> Cost:
         active_trainable=tallies[unit].of_trainable // (2 * unit) + head["weight_gradient"] // 2,
         exact=exact,
     )
+    return replace(counted, shared=_shared(model, trainable, counted, unit)) if shared else counted
+
+
+def _shared(model: Any, trainable: Collection[str], plain: Cost, unit: int) -> SharedCost:
+    """Count both passes at one length each: what is idle or repeated is proportional to tokens, scores to squares."""
+    keys, tokens = 2 * unit, unit
+    floating = [name for name, parameter in model.named_parameters() if parameter.is_floating_point()]
+    with on_shapes(model, floating) as weights:
+        idle = set(weights.values()) - {weights[cdata] for cdata in reaching_cache(model, tokens) if cdata in weights}
+    with on_shapes(model, trainable) as weights:
+        prefix = Products(weights, idle={cdata for cdata, name in weights.items() if name in idle})
+        branch = Products(weights)
+        run_two_passes(model, (keys, tokens), prefix, branch)
+    expected = sum(
+        c.between(tokens, keys + tokens) for c in (plain.forward, plain.input_gradient, plain.weight_gradient)
+    )
+    return SharedCost(
+        idle=Curve(Fraction(prefix.idle_scores, keys * keys), Fraction(prefix.idle_weights, keys), Fraction(0)),
+        again=Fraction(sum(branch.body.values()) - expected, keys),
+    )
 
 
 def _tally(model: Any, trainable: Collection[str], length: int) -> Products:
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output head; only language models can be counted")
+    with on_shapes(model, trainable) as weights:
+        products = Products(weights)
+        with products, _watching(head, products):
+            model(input_ids=torch.zeros(1, length, dtype=torch.long), use_cache=False)
+    return products
+
+
+@contextmanager
+def on_shapes(model: Any, trainable: Collection[str]) -> Iterator[dict[int, str]]:
+    """Inside, the model runs on shapes without data, in eval mode; of its weights, ``trainable`` need gradients.
+
+    Yields the storage of each weight (see `Products`) with its name.
+
+    Raises:
+        ModelError: a name is not a parameter, or what runs inside depends on data.
+    """
     named = dict(model.named_parameters(remove_duplicate=False))
     unknown = sorted(set(trainable) - named.keys())
     if unknown:
         raise ModelError(f"{len(unknown)} names are not parameters of the model (first: {unknown[0]!r})")
     learning = {id(named[name]) for name in trainable}
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ModelError(f"{type(model).__name__} has no output head; only language models can be counted")
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     weights: dict[int, str] = {}
 
@@ -168,14 +247,12 @@ def _tally(model: Any, trainable: Collection[str], length: int) -> Products:
         return shape
 
     with _evaluating(model), replaced_parameters(model, without_data), _fake_buffers(model, fake):
-        products = Products(weights.keys())
-        with fake, torch.enable_grad(), products, _watching(head, products):
-            try:
-                model(input_ids=torch.zeros(1, length, dtype=torch.long), use_cache=False)
-            except (RuntimeError, NotImplementedError, TypeError) as fault:
-                words = str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__
-                raise ModelError(f"the FLOPs of {type(model).__name__} cannot be counted on shapes: {words}") from fault
-    return products
+        try:
+            with fake, torch.enable_grad():
+                yield weights
+        except (RuntimeError, NotImplementedError, TypeError) as fault:
+            words = str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__
+            raise ModelError(f"the FLOPs of {type(model).__name__} cannot be counted on shapes: {words}") from fault
 
 
 @contextmanager

@@ -27,15 +27,18 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         weights: Storages of the model's weights (``tensor.untyped_storage()._cdata``; views share it).
+        idle: Those among them whose products the result does not depend on.
 
     Attributes:
         in_head: Set by the caller while the output head runs.
         body, head: FLOPs outside and inside the head: ``forward``, ``input_gradient``, ``weight_gradient``.
         of_weights: Forward FLOPs of the body's products with a weight; the others are attention's.
         of_trainable: Those of them whose weight is trainable.
+        idle_weights: Gradient FLOPs of the body's products with an idle weight.
+        idle_scores: Gradient FLOPs of its products without a weight that come after all products that are not idle.
     """
 
-    def __init__(self, weights: Collection[int]) -> None:
+    def __init__(self, weights: Collection[int], *, idle: Collection[int] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._weights = weights
         self.in_head = False
@@ -43,6 +46,9 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.head: Counter[str] = Counter()
         self.of_weights = 0
         self.of_trainable = 0
+        self._idle = idle
+        self.idle_weights = 0
+        self.idle_scores = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -64,10 +70,21 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for operand, weight in zip(product.operands, of_weight, strict=True):
             if operand.requires_grad:
                 counter["weight_gradient" if weight else "input_gradient"] += product.flops
+        if not self.in_head:
+            self._note_idle(product, sum(operand.requires_grad for operand in product.operands) * product.flops)
         if any(of_weight) and not self.in_head:
             self.of_weights += product.flops
             learns = any(o.requires_grad and w for o, w in zip(product.operands, of_weight, strict=True))
             self.of_trainable += product.flops if learns else 0
+
+    def _note_idle(self, product: Product, gradients: int) -> None:
+        storages = {operand.untyped_storage()._cdata for operand in product.operands} & set(self._weights)
+        if not storages:
+            self.idle_scores += gradients
+        elif storages <= set(self._idle):
+            self.idle_weights += gradients
+        else:
+            self.idle_scores = 0
 
     def _is_weight(self, tensor: Tensor) -> bool:
         return tensor.untyped_storage()._cdata in self._weights
