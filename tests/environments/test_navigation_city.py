@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.environments.navigation import names
 from holdfast.environments.navigation.city import HOMES, STRAIGHT, City, city, deal
-from holdfast.environments.navigation.geometry import COMPASS, SIDES, TURNS, TURNS_8, Plane, difference, distance
+from holdfast.environments.navigation.geometry import COMPASS, SIDES, TURNS, TURNS_8, Plane, difference, distance, side
 from holdfast.environments.navigation.names import draw_names, name_words, pairs, pool_of
 from holdfast.environments.navigation.route import Route
 from holdfast.environments.navigation.street_plans import SNAPPED_STYLES, STYLES
@@ -90,6 +90,23 @@ def test_a_leg_ends_at_the_first_crossing_it_comes_to_where_three_streets_meet_o
         assert len(set(met)) == len(met)
         blocks = {frozenset(block) for block in found.blocks}
         assert all(frozenset(pair) in blocks for pair in pairwise(met))
+
+
+@pytest.mark.parametrize("which", CITIES, ids=lambda which: "-".join(map(str, which)))
+def test_a_place_keeps_its_position_whichever_way_one_comes(which: tuple[str, str, int]) -> None:
+    found = city(*which)
+    seen: dict[str, list[tuple[int, str]]] = {}
+    for there, back in zip(found.streets[::2], found.streets[1::2], strict=True):
+        for (leg, name, on), (other_leg, other_name, other_on) in zip(there.stops, back.stops, strict=True):
+            assert (name, leg.end) == (other_name, other_leg.end)
+            assert (SIDES.index(on) - SIDES.index(other_on)) % 8 == 4
+            assert on not in ("front", "behind")
+            assert leg.distance + other_leg.distance == pytest.approx(there.metres, abs=1.5)
+        for leg in (*there.legs, *back.legs):
+            if leg.landmark is not None and leg.side is not None:
+                seen.setdefault(leg.landmark, []).append((leg.heading, leg.side))
+    for arrivals in seen.values():  # some one bearing explains all sides
+        assert any(all(side(half / 2, heading) == on for heading, on in arrivals) for half in range(720))
 
 
 def split_name(route: Route) -> tuple[str, str, int]:

@@ -118,6 +118,11 @@ def test_points_move_to_panoramas_and_those_without_one_are_left_out() -> None:
     assert all(distance(p.position, ROUTE.legs[0].end) > FROM_MILESTONE for p in points)
 
 
+def test_a_leg_of_five_meters_or_less_has_no_points_even_where_panoramas_lie_beside_it() -> None:
+    beside = Panoramas([PLANE.place(75, 98)])
+    assert not [p for p in rail(ROUTE, seed=0, drop_rate=0.0, panoramas=beside) if p.kind is Kind.ROAD and p.leg == 2]
+
+
 @pytest.mark.parametrize("options", [{"drop_rate": 1.1}, {"drop_rate": float("nan")}, {"straight_line_length": -1}])
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UserError, match="must be"):
