@@ -14,14 +14,18 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from holdfast.data.encode import Encoded
 from holdfast.data.pictures import Span, image_inputs
+from holdfast.data.prefixes import Prefixes, shared_prefixes, worthwhile
 from holdfast.data.sources import Source
 from holdfast.errors import DataError
+
+SharePrefixes = Literal["auto", "always", "never"]
 
 IGNORED = -100
 """Label of a position without loss, as in Transformers."""
@@ -37,6 +41,8 @@ class Batch:
         labels: (B, T), int64: the token itself where it is learned, -100 elsewhere; not shifted.
         row_numbers: Number of each row in its source, shape (B,) as a tuple.
         rows: The rows themselves: their pictures are drawn when `tensors` is asked for.
+        prefixes: Which beginnings the rows compute only once; None where each row computes all of its own. The padded
+            tensors are the same either way.
     """
 
     input_ids: Tensor
@@ -44,6 +50,7 @@ class Batch:
     labels: Tensor
     row_numbers: tuple[int, ...] = ()
     rows: tuple[Encoded, ...] = ()
+    prefixes: Prefixes | None = None
 
     @property
     def n_targets(self) -> int:
@@ -58,7 +65,7 @@ class Batch:
     @property
     def n_computed(self) -> int:
         """Number of tokens with padding: what the model computes."""
-        return self.input_ids.numel()
+        return self.input_ids.numel() if self.prefixes is None else self.prefixes.computed
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the model and the objective take, by name, the inputs of the rows' pictures among them."""
@@ -66,7 +73,14 @@ class Batch:
 
     def token_tensors(self) -> dict[str, Tensor]:
         """Return `tensors` without the inputs of pictures: all that a count of FLOPs reads, without drawing any."""
-        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
+        padded = {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
+        if self.prefixes is None:
+            return padded
+        # On the CPU wherever the rows are: they say shapes (`holdfast.models.shared_prefix.KEYS`).
+        return padded | {
+            "prefix_of_row": torch.tensor(self.prefixes.of_row),
+            "prefix_length": torch.tensor(self.prefixes.length),
+        }
 
     def _image_inputs(self) -> dict[str, Tensor]:
         if not any(row.pictures for row in self.rows):
@@ -130,6 +144,8 @@ class Batches:
         gradient_accumulation_steps: Micro-batches of a step of one process.
         pad_token_id: See `collate`.
         process_index, num_processes: Place among data-parallel processes.
+        share_prefixes: Whether rows of a micro-batch compute a common beginning once: ``auto`` in the steps where that
+            pays (`holdfast.data.prefixes.worthwhile`). Steps with pictures never share.
 
     Raises:
         DataError: the source is empty.
@@ -145,6 +161,7 @@ class Batches:
         pad_token_id: int = 0,
         process_index: int = 0,
         num_processes: int = 1,
+        share_prefixes: SharePrefixes = "never",
     ) -> None:
         if not len(source):
             raise DataError("there are no rows to learn from")
@@ -152,6 +169,7 @@ class Batches:
         self._rows, self._micro_batches = per_device_train_batch_size, gradient_accumulation_steps
         self._pad, self._process, self._processes = pad_token_id, process_index, num_processes
         self._epoch, self._index = 0, 0
+        self._share = share_prefixes
         self._flat: tuple[int, list[int]] | None = None
 
     @property
@@ -178,14 +196,23 @@ class Batches:
     def next_step(self) -> list[Batch]:
         """Return the micro-batches of the next optimizer step, this process's share, and move on."""
         numbers, self._epoch, self._index = self._ahead(self.rows_per_step)
-        share = len(numbers) // self._processes
-        own = numbers[self._process * share : (self._process + 1) * share]
-        rows = self.source.take(own)
-        cuts = range(0, len(own), self._rows)
+        cuts = [numbers[at : at + self._rows] for at in range(0, len(numbers), self._rows)]
+        own = slice(self._process * self._micro_batches, (self._process + 1) * self._micro_batches)
         return [
-            collate(rows[at : at + self._rows], pad_token_id=self._pad, row_numbers=own[at : at + self._rows])
-            for at in cuts
+            replace(collate(self.source.take(cut), pad_token_id=self._pad, row_numbers=cut), prefixes=shared)
+            for cut, shared in zip(cuts[own], self._prefixes(cuts)[own], strict=True)
         ]
+
+    def _prefixes(self, cuts: Sequence[Sequence[int]]) -> Sequence[Prefixes | None]:
+        """Return what the micro-batches of a step, of all processes, share."""
+        nothing = [None] * len(cuts)
+        if self._share == "never":
+            return nothing
+        rows = [self.source.take(cut) for cut in cuts]
+        if any(row.pictures for some in rows for row in some):
+            return nothing
+        found = [shared_prefixes(some) for some in rows]
+        return found if self._share == "always" or worthwhile(found) else nothing
 
     def prepare(self, steps: int) -> None:
         """Read the rows of the next ``steps`` steps ahead, in bulk, so that none is made between steps.

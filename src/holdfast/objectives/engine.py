@@ -28,20 +28,23 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from holdfast.errors import DataError, ModelError, UserError, did_you_mean
+from holdfast.models import shared_prefix
+from holdfast.models.shared_prefix import Layout, sharing
 from holdfast.objectives.base import Objective
 from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
 
 Batch = Mapping[str, Tensor]
 """``input_ids``, ``attention_mask`` and ``labels``, each (B, T); what else is in it goes to the model, but for
-``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them."""
+``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them, and for the keys of
+`holdfast.models.shared_prefix`, with which common beginnings of rows are computed once."""
 
 NORMALIZATIONS = ("tokens", "examples", "weights")
 
 IGNORED = -100
 """The label of a token that is not learned."""
 
-NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp")
+NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", *shared_prefix.KEYS)
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,8 @@ class Engine:
 
     def _trunk(self, batch: Batch) -> tuple[TrunkOutput, Tensor]:
         counted_BT = counted_targets(batch)
-        trunk = self.head.trunk(self.forward, _inputs(batch))
+        with sharing(self.model, Layout.of(batch)):
+            trunk = self.head.trunk(self.forward, _inputs(batch))
         if trunk.hidden_BTH.shape[:2] != counted_BT.shape:
             raise ModelError(
                 f"{self.head.name} made hidden states of shape {tuple(trunk.hidden_BTH.shape)} from labels of shape "
@@ -243,7 +247,7 @@ class Engine:
         }
         base_hidden_NH = None
         if self.base is not None and self.base_head is not None and needs & {"base_logits", "base_logp"}:
-            with torch.no_grad():
+            with torch.no_grad(), sharing(self.base, Layout.of(batch)):
                 base_BTH = self.base_head.trunk(self.base, _inputs(batch)).hidden_BTH
             base_hidden_NH = base_BTH.flatten(0, 1).index_select(0, at_N - 1)
         target_N = batch["labels"].flatten().index_select(0, at_N)
