@@ -101,7 +101,7 @@ def test_a_place_keeps_its_position_whichever_way_one_comes(which: tuple[str, st
             assert (name, leg.end) == (other_name, other_leg.end)
             assert (SIDES.index(on) - SIDES.index(other_on)) % 8 == 4
             assert on not in ("front", "behind")
-            assert leg.distance + other_leg.distance == pytest.approx(there.metres, abs=1.5)
+            assert leg.distance + other_leg.distance == pytest.approx(there.meters, abs=1.5)
         for leg in (*there.legs, *back.legs):
             if leg.landmark is not None and leg.side is not None:
                 seen.setdefault(leg.landmark, []).append((leg.heading, leg.side))

@@ -79,8 +79,8 @@ def test_plane_and_sphere_agree_within_a_city(origin: tuple[float, float]) -> No
     for east, north in product((-700, 0, 300), (-650, 0, 400)):
         place = plane.place(east, north)
         assert plane.position(place) == pytest.approx((east, north), abs=1e-6)
-        metres = (east**2 + north**2) ** 0.5
-        assert isclose(distance(origin, place), metres, rel_tol=1e-3, abs_tol=1e-6)
-        if metres:
+        meters = (east**2 + north**2) ** 0.5
+        assert isclose(distance(origin, place), meters, rel_tol=1e-3, abs_tol=1e-6)
+        if meters:
             assert abs(difference(bearing(origin, place), plane_heading(east, north))) < 0.1
-            assert distance(origin, between(origin, place, 0.25)) == pytest.approx(metres / 4, rel=1e-3)
+            assert distance(origin, between(origin, place, 0.25)) == pytest.approx(meters / 4, rel=1e-3)

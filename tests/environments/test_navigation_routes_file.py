@@ -133,7 +133,7 @@ BAD = [
     ({"milestone_info": INFO.replace("is on your front", "is near")}, "block 0: landmarks is 'Beacon Laundry is near'"),
     ({"milestone_info": INFO.replace("on your front", "on your nose")}, "block 0: side is 'nose'"),
     ({"milestone_info": INFO.replace("The destination ", "")}, "the last block's landmarks is 'Comet Bakery"),
-    ({"milestone_info": INFO.replace('"distance"', '"metres"')}, "block 0 lacks distance; it has: intersection_idx"),
+    ({"milestone_info": INFO.replace('"distance"', '"meters"')}, "block 0 lacks distance; it has: intersection_idx"),
     ({"milestone_info": INFO + "{\n\"a\": \"b\"\n}"}, "has 5 blocks and geocode_list 4 milestones"),
     ({"milestone_info": None}, "milestone_info is NoneType, not text"),
     ({"route_results": {}}, "route_results.geocode_list is missing"),

@@ -44,7 +44,7 @@ class Street(NamedTuple):
     Attributes:
         begin, end: Crossings.
         heading: Whole degrees.
-        metres: Length.
+        meters: Length.
         legs: The leg that walks it, first without landmark, then with each landmark at its end.
         turns: Streets that one can turn into at its end, by number.
         straights: Streets at its end that go on straight, by number.
@@ -54,7 +54,7 @@ class Street(NamedTuple):
     begin: int
     end: int
     heading: int
-    metres: float
+    meters: float
     legs: tuple[Leg, ...]
     turns: tuple[int, ...]
     straights: tuple[int, ...]
@@ -134,7 +134,7 @@ def _corners(crossings: list[Spot], blocks: list[Edge], rng: Random) -> list[lis
 class _Roadside(NamedTuple):
     """A place along a block: how far from its first crossing one stops for it, and where it is."""
 
-    metres: float
+    meters: float
     spot: Spot
 
 
@@ -143,11 +143,11 @@ def _roadsides(crossings: list[Spot], blocks: list[Edge], rng: Random) -> list[l
     found = []
     for a, b in blocks:
         (x_a, y_a), (x_b, y_b) = crossings[a], crossings[b]
-        metres = length(x_b - x_a, y_b - y_a)
-        east, north = (x_b - x_a) / metres, (y_b - y_a) / metres
+        meters = length(x_b - x_a, y_b - y_a)
+        east, north = (x_b - x_a) / meters, (y_b - y_a) / meters
         row = []
         for _ in range(rng.choices((0, 1), (10, 90))[0]):
-            stop = metres * rng.uniform(0.35, 0.65)
+            stop = meters * rng.uniform(0.35, 0.65)
             along, off = stop + rng.uniform(-8, 8), rng.choice((-1, 1)) * rng.uniform(8, 13)
             row.append(_Roadside(stop, (x_a + along * east + off * north, y_a + along * north - off * east)))
         found.append(row)
@@ -172,20 +172,20 @@ def _streets(bare: City, corners: list[list[Spot]], roadsides: list[list[_Roadsi
     streets = []
     for number, (begin, end) in enumerate(ways):
         here, there, heading = bare.crossings[begin], bare.crossings[end], headings[number]
-        metres = length(*_step(here, there))
+        meters = length(*_step(here, there))
         arrival = bare.at(there)
-        legs = [Leg(heading, float(round(metres)), None, None, arrival)]
+        legs = [Leg(heading, float(round(meters)), None, None, arrival)]
         for name, spot in zip(corner_names[end], corners[end], strict=True):
             on = side(plane_heading(*_step(there, spot)), heading)
-            legs.append(Leg(heading, float(round(metres)), name, on, arrival))
+            legs.append(Leg(heading, float(round(meters)), name, on, arrival))
         onward = [way for way in leaving[end] if ways[way][1] != begin] if degree[end] > 2 else []
         straight = {way for way in onward if abs(difference(heading, headings[way])) <= STRAIGHT}
         stops = []
         for name, place in zip(roadside_names[number // 2], roadsides[number // 2], strict=True):
-            walked = place.metres if number % 2 == 0 else metres - place.metres
+            walked = place.meters if number % 2 == 0 else meters - place.meters
             stops.append(_stop(bare, here, there, walked, heading, name, place.spot))
         turns = tuple(way for way in onward if way not in straight)
-        streets.append(Street(begin, end, heading, metres, tuple(legs), turns, tuple(sorted(straight)), tuple(stops)))
+        streets.append(Street(begin, end, heading, meters, tuple(legs), turns, tuple(sorted(straight)), tuple(stops)))
     return tuple(streets)
 
 
@@ -219,7 +219,7 @@ def deal(
 ) -> Route:
     """Return route number ``index`` of a split: a pure function of its arguments.
 
-    Distances are whole metres and coordinates have six decimals, so a leg's end lies within 3 m of where its heading
+    Distances are whole meters and coordinates have six decimals, so a leg's end lies within 3 m of where its heading
     and distance lead. The initial heading is never 0, which route files use for "unknown".
 
     Args:
@@ -246,8 +246,8 @@ def deal(
     first, legs, (last, destination, on) = _walk(found, rng, many, landmark_share, straight_share)
     street = found.streets[first]
     here, there = found.crossings[street.begin], found.crossings[street.end]
-    walked = min(rng.uniform(40, 150), street.metres - 10)
-    start = found.at(_along(there, here, walked / street.metres))
+    walked = min(rng.uniform(40, 150), street.meters - 10)
+    start = found.at(_along(there, here, walked / street.meters))
     legs[0] = Leg(street.heading, float(round(walked)), legs[0].landmark, legs[0].side, legs[0].end)
     looking = 45 * rng.randrange(1, 8) if snapped else rng.randrange(1, 360)
     return Route(f"{found.name}/{split}-{seed}-{index}", found.name, start, looking, (*legs, last), destination, on)

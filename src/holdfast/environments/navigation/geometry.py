@@ -27,7 +27,7 @@ TURNS_8 = ("straight", "slightly right", "right", "sharp right", "around", "shar
 """Relative words at 0, 45, ... 315 degrees clockwise."""
 
 EARTH_RADIUS = 6_371_008.8
-"""Metres."""
+"""Meters."""
 
 
 def compass(heading: int) -> str:
@@ -114,7 +114,7 @@ def _eighth(angle: float) -> int:
 
 
 def distance(a: LatLng, b: LatLng) -> float:
-    """Return the metres between two points, along the sphere."""
+    """Return the meters between two points, along the sphere."""
     north = radians(b[0] - a[0])
     east = radians(b[1] - a[1])
     chord = sin(north / 2) ** 2 + cos(radians(a[0])) * cos(radians(b[0])) * sin(east / 2) ** 2
@@ -140,12 +140,12 @@ def between(a: LatLng, b: LatLng, fraction: float) -> LatLng:
 
 
 def plane_heading(east: float, north: float) -> float:
-    """Return the heading of a step of ``east`` and ``north`` metres, in [0, 360)."""
+    """Return the heading of a step of ``east`` and ``north`` meters, in [0, 360)."""
     return degrees(atan2(east, north)) % 360
 
 
 class Plane(NamedTuple):
-    """The tangent plane at a point: metres east and north of it. Good for a few kilometers, away from the poles."""
+    """The tangent plane at a point: meters east and north of it. Good for a few kilometers, away from the poles."""
 
     origin: LatLng
 
@@ -156,12 +156,12 @@ class Plane(NamedTuple):
         return latitude + north / per_degree, longitude + east / (per_degree * cos(radians(latitude)))
 
     def position(self, place: LatLng) -> tuple[float, float]:
-        """Return metres east and north of the origin: the inverse of `place`."""
+        """Return meters east and north of the origin: the inverse of `place`."""
         per_degree = radians(1) * EARTH_RADIUS
         east = difference(self.origin[1], place[1]) * per_degree * cos(radians(self.origin[0]))
         return east, (place[0] - self.origin[0]) * per_degree
 
 
 def length(east: float, north: float) -> float:
-    """Return the metres of a step on the plane."""
+    """Return the meters of a step on the plane."""
     return hypot(east, north)

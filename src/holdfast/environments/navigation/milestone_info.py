@@ -23,11 +23,11 @@ def milestone_info(route: Route) -> str:
             seen = f"{THE_DESTINATION}{route.destination}{ON_YOUR}{route.destination_side}"
         else:
             seen = NO_LANDMARK if leg.landmark is None else f"{leg.landmark}{ON_YOUR}{leg.side}"
-        metres = int(leg.distance) if float(leg.distance).is_integer() else leg.distance
+        meters = int(leg.distance) if float(leg.distance).is_integer() else leg.distance
         fields = {
             "intersection_idx": str(number),
             "landmarks": seen,
-            "distance": f"{metres} meters",
+            "distance": f"{meters} meters",
             "human_heading": str(route.heading_before(number)),
             "to_next_intersection_heading": f"{leg.heading} ({compass(leg.heading)})",
         }

@@ -22,11 +22,11 @@ from holdfast.environments.navigation.route import Route
 from holdfast.errors import UserError
 
 SHORTEST_LEG = 5.0
-"""Metres; a leg that is not longer has no points of its own."""
+"""Meters; a leg that is not longer has no points of its own."""
 FROM_MILESTONE = 8.0
-"""Metres; a point that is not farther from both ends of its leg is left out."""
+"""Meters; a point that is not farther from both ends of its leg is left out."""
 TO_PANORAMA = 20.0
-"""Metres; a point without a panorama this near is left out."""
+"""Meters; a point without a panorama this near is left out."""
 CELL_DEGREES = 0.0005
 
 
@@ -100,11 +100,11 @@ class Panoramas:
         self._cells = cells
 
     def nearest(self, place: LatLng, *, within: float = TO_PANORAMA) -> LatLng | None:
-        """Return the panorama nearest to ``place``, or None if none is ``within`` so many metres."""
+        """Return the panorama nearest to ``place``, or None if none is ``within`` so many meters."""
         row, column = _cell(place)
-        metres_a_cell = radians(CELL_DEGREES) * EARTH_RADIUS
-        rows = int(within / metres_a_cell) + 1
-        columns = int(within / (metres_a_cell * max(0.01, cos(radians(place[0]))))) + 1
+        meters_a_cell = radians(CELL_DEGREES) * EARTH_RADIUS
+        rows = int(within / meters_a_cell) + 1
+        columns = int(within / (meters_a_cell * max(0.01, cos(radians(place[0]))))) + 1
         near = [
             (distance(place, other), other)
             for r in range(row - rows, row + rows + 1)

@@ -20,11 +20,11 @@ from holdfast.errors import DataError
 
 @dataclass(frozen=True)
 class Leg:
-    """Turn to ``heading`` and walk ``distance`` metres to the milestone at ``end``.
+    """Turn to ``heading`` and walk ``distance`` meters to the milestone at ``end``.
 
     Attributes:
         heading: Whole degrees clockwise from north, 0 to 359.
-        distance: Metres.
+        distance: Meters.
         landmark: Name of a place at the milestone; None if none is announced.
         side: On which of `SIDES` the landmark is when one arrives, looking along ``heading``; None without landmark.
         end: Where the milestone is.
@@ -39,7 +39,7 @@ class Leg:
     def __post_init__(self) -> None:
         _check_heading("heading", self.heading)
         if not (isfinite(self.distance) and self.distance >= 0):
-            raise DataError(f"a leg's distance is {self.distance!r}; it must be metres, 0 or more")
+            raise DataError(f"a leg's distance is {self.distance!r}; it must be meters, 0 or more")
         if (self.landmark is None) != (self.side is None):
             raise DataError(f"a leg has landmark {self.landmark!r} and side {self.side!r}; give both or neither")
         if self.landmark is not None and self.side is not None:
@@ -117,7 +117,7 @@ def from_json(value: Mapping[str, Any]) -> Route:
             value["city"],
             place_of(value["start"]),
             value["heading"],
-            tuple(Leg(heading, metres, name, on, place_of(end)) for heading, metres, name, on, end in value["legs"]),
+            tuple(Leg(heading, meters, name, on, place_of(end)) for heading, meters, name, on, end in value["legs"]),
             value["destination"],
             value["side"],
         )

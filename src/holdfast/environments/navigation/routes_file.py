@@ -40,8 +40,8 @@ from holdfast.environments.navigation.route import Leg, Route, place_of
 from holdfast.errors import DataError
 
 WALKING_PACE = 1.4
-"""Metres a second, for the durations that the file holds and nothing here reads."""
-METRES = {"": 1.0, "m": 1.0, "meter": 1.0, "meters": 1.0, "km": 1000.0}
+"""Meters a second, for the durations that the file holds and nothing here reads."""
+METERS = {"": 1.0, "m": 1.0, "meter": 1.0, "meters": 1.0, "km": 1000.0}
 UNKNOWN_CITY = "unknown"
 SHOWN = 10
 """Faulty routes that one error names."""
@@ -121,7 +121,7 @@ def to_published(route: Route) -> dict[str, Any]:
         if name is not None and "}" in name:
             raise DataError(f"route {route.name!r}: the name {name!r} holds '}}', which splits blocks of a route file")
     end = list(route.legs[-1].end)
-    metres = [leg.distance for leg in route.legs]
+    meters = [leg.distance for leg in route.legs]
     return {
         "name": route.name,
         "city": route.city,
@@ -130,9 +130,9 @@ def to_published(route: Route) -> dict[str, Any]:
         "route_results": {
             "geocode_list": [list(leg.end) for leg in route.legs],
             "landmark_list": [None if name is None else {"name": name} for name in names],
-            "distance": sum(metres),
-            "distance_list": metres,
-            "time_list": [round(one / WALKING_PACE) for one in metres],
+            "distance": sum(meters),
+            "distance_list": meters,
+            "time_list": [round(one / WALKING_PACE) for one in meters],
             "polyline": "",
             "instructions": [],
             "n_landmarks": sum(name is not None for name in names),
@@ -159,7 +159,7 @@ def _route(row: Any, name: str, drawn_heading: int) -> Route:
     if not seen.startswith(THE_DESTINATION) or ON_YOUR not in seen:
         raise _Fault(f"the last block's landmarks is {seen!r}; it must be '{THE_DESTINATION}<name>{ON_YOUR}<side>'")
     destination, _, on = seen.removeprefix(THE_DESTINATION).rpartition(ON_YOUR)
-    heading, metres = _heading(len(crossings), last), _metres(len(crossings), last)
+    heading, meters = _heading(len(crossings), last), _meters(len(crossings), last)
     start = _field(row, "start_place")
     if not isinstance(start, dict):
         raise _Fault(f"start_place is {type(start).__name__}, not an object")
@@ -168,7 +168,7 @@ def _route(row: Any, name: str, drawn_heading: int) -> Route:
         str(row.get("city", UNKNOWN_CITY)),
         _place(_field(start, "relocated_geocode" if "relocated_geocode" in start else "geocode"), "start_place"),
         _init_heading(row.get("init_heading"), drawn_heading),
-        (*legs, Leg(heading, metres, None, None, end)),
+        (*legs, Leg(heading, meters, None, None, end)),
         destination,
         on,
     )
@@ -188,7 +188,7 @@ def _leg(number: int, block: Mapping[str, str], end: LatLng) -> Leg:
             f"or '{NO_LANDMARK}'"
         )
     try:
-        return Leg(_heading(number, block), _metres(number, block), name, side, end)
+        return Leg(_heading(number, block), _meters(number, block), name, side, end)
     except DataError as fault:
         raise _Fault(f"milestone_info block {number}: {fault}") from fault
 
@@ -203,12 +203,12 @@ def _heading(number: int, block: Mapping[str, str]) -> int:
     return int(found[1]) % 360
 
 
-def _metres(number: int, block: Mapping[str, str]) -> float:
+def _meters(number: int, block: Mapping[str, str]) -> float:
     text = _block_field(number, block, "distance")
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d*)?(?:e[+-]?\d{1,2})?)\s*([a-z]*)\s*", text)
-    if found is None or found[2] not in METRES:
+    if found is None or found[2] not in METERS:
         raise _Fault(f"milestone_info block {number}: distance is {text!r}; it must be like '72 meters'")
-    return float(found[1]) * METRES[found[2]]
+    return float(found[1]) * METERS[found[2]]
 
 
 def _block_field(number: int, block: Mapping[str, str], key: str) -> str:

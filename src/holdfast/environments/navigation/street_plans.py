@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 Spot = tuple[float, float]
-"""Metres east and north of the middle of a city."""
+"""Meters east and north of the middle of a city."""
 Edge = tuple[int, int]
 
 
