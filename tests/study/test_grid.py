@@ -107,3 +107,11 @@ def test_a_selection_matched_with_itself_is_one_run_under_every_matching(tmp_pat
     addresses = [arm.address for arm in found.arms]
     assert addresses[0] == addresses[1]
     assert len(set(addresses)) == 3
+
+
+def test_excluded_combinations_are_left_out_and_one_that_fits_nothing_is_refused(tmp_path: Path) -> None:
+    axes = {"trainable": ["full", "mlp"], "rate": {"large": {"learning_rate": 1e-3}, "small": {"learning_rate": 1e-4}}}
+    found = load(study(tmp_path, axes=axes, exclude=[{"trainable": "mlp", "rate": "large"}]))
+    assert [arm.name for arm in found.arms] == ["full, large", "full, small", "mlp, small"]
+    with pytest.raises(RecipeError, match=r"fits no arm: \{rate: lagre\}"):
+        load(study(tmp_path, axes=axes, exclude=[{"rate": "lagre"}]))

@@ -8,6 +8,7 @@
       rate:                                      # or a label, and named points of several keys
         large: {learning_rate: 1.0e-3}
         small: {learning_rate: 2.0e-4, budget.steps: 320}
+    exclude: [{trainable: mlp, rate: large}]   # combinations that are left out
     seeds: [0, 1, 2]
     jobs: auto
     quick: {seeds: [0], budget.steps: 20, suites.*.size: 40}      # what `--quick` changes in every arm
@@ -45,6 +46,7 @@ class StudyFile(BaseModel):
 
     base: str | dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, Axis] = Field(default_factory=dict)
+    exclude: list[dict[str, str]] = Field(default_factory=list)
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     jobs: Count | Literal["auto"] = "auto"
     quick: dict[str, Any] = Field(default_factory=dict)
@@ -116,7 +118,7 @@ def load(file: Path, *, assignments: Sequence[str] = (), quick: bool = False, al
     base = _base(study.base, file)
     arms = tuple(
         _arm(base, [*points, ("", "", last)], seed, file=file, allow_code=allow_code)
-        for points in itertools.product(*_axes(study.axes, source))
+        for points in _combinations(study, source)
         for seed in seeds
     )
     _refuse_twins(arms, source)
@@ -156,6 +158,24 @@ def _axes(axes: Mapping[str, Axis], source: str) -> list[list[tuple[str, str, Po
         else:
             result.append([(label, str(name), changes) for name, changes in points.items()])
     return result
+
+
+def _combinations(study: StudyFile, source: str) -> list[tuple[tuple[str, str, Point], ...]]:
+    """Return every combination of points but those that ``exclude`` names.
+
+    Raises:
+        RecipeError: an exclusion fits nothing, as one with a typo does.
+    """
+    every = list(itertools.product(*_axes(study.axes, source)))
+    excluded = [
+        {points for points in range(len(every)) if combination.items() <= {(a, p) for a, p, _ in every[points]}}
+        for combination in study.exclude
+    ]
+    idle = [combination for combination, fits in zip(study.exclude, excluded, strict=True) if not fits]
+    if idle:
+        raise RecipeError(source, [Fault("exclude", f"fits no arm: {_short(combination)}") for combination in idle])
+    out = set().union(*excluded)
+    return [points for number, points in enumerate(every) if number not in out]
 
 
 def _arm(
