@@ -43,6 +43,11 @@ HOSTILE = [
     " " * 20_000 + "x",
     "values: " + "1 " * 8000,
     "<values>" * 2000,
+    "turn_direction(" * 3000,
+    "forward)" * 3000 + "stop(",
+    '"action": "' * 2000,
+    '{"action": {"action": []}}',
+    "turn_direction(" + "north " * 3000 + ")",
 ]
 
 
@@ -171,3 +176,56 @@ def test_an_episode_ends_when_solved_and_feeds_failures_back(name: str) -> None:
     solved = episode.step(environment.demonstrate(problem))
     assert solved.done
     assert solved.solved_at == 2
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_demonstrations_of_its_steps_solve_a_problem(name: str) -> None:
+    environment = build("environment", name, ENVIRONMENTS)
+    for rule in environment.rules:
+        for index in range(6):
+            problem = environment.sample(rule, "test", index, seed=3)
+            steps = environment.steps(problem)
+            assert {step.key for step in steps} == {problem.key}
+            assert len(steps) == 1 or environment.multi_step
+            episode = environment.begin(problem, attempts=2)
+            assert episode.problem == problem
+            for step in steps:
+                assert not episode.done
+                assert environment.steps(step) == (step,)
+                assert episode.messages == environment.prompt(step)
+                episode = episode.step(environment.demonstrate(step))
+            assert episode.done
+            assert episode.solved_at == 1
+            assert len(episode.verdicts) == len(steps)
+            assert episode.counts.get("per_step", (len(steps),) * 2) == (len(steps),) * 2
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_an_episode_is_solved_late_where_one_question_is(name: str) -> None:
+    environment = build("environment", name, ENVIRONMENTS)
+    problem = environment.sample(environment.rules[0], "test", 1, seed=0)
+    *before, last = environment.steps(problem)
+    episode = environment.begin(problem, attempts=3)
+    for step in before:
+        episode = episode.step(environment.demonstrate(step))
+    episode = episode.step("no idea")
+    assert [message["role"] for message in episode.messages[-2:]] == ["assistant", "user"]
+    assert episode.messages[-1]["content"] == episode.verdicts[-1].message
+    assert episode.solved_at is None
+    episode = episode.step(environment.demonstrate(last))
+    assert episode.done
+    assert episode.solved_at == 2
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_an_episode_that_is_never_right_ends(name: str) -> None:
+    environment = build("environment", name, ENVIRONMENTS)
+    problem = environment.sample(environment.rules[-1], "test", 0, seed=0)
+    many = len(environment.steps(problem))
+    for reply in ("no idea", *HOSTILE[:6]):
+        episode, said = environment.begin(problem, attempts=2), 0
+        while not episode.done:
+            assert said < 2 * many + 1
+            episode, said = episode.step(reply), said + 1
+        assert episode.solved_at is None
+        assert all(0 <= hits <= of for hits, of in episode.counts.values())
