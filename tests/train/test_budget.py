@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from holdfast.errors import UserError
 from holdfast.train.budget import FIELD, Spent, plan_steps
 
 
@@ -40,7 +41,7 @@ def test_a_run_matched_with_itself_gets_its_own_steps(match: str) -> None:
 
 
 def test_matching_by_what_nobody_spends_is_refused() -> None:
-    with pytest.raises(ValueError, match="spends 0"):
+    with pytest.raises(UserError, match="spends 0"):
         plan_steps("flops", Spent(steps=5), Spent(steps=1))
     with pytest.raises(ValueError, match="known"):
         plan_steps("seconds", Spent(steps=5), Spent(steps=1))  # type: ignore[arg-type]

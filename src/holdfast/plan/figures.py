@@ -45,6 +45,7 @@ class Plan:
         whole: Names of all tensors that ``full`` would train: what the distance from the base is relative to.
         steps: Optimizer steps of this run.
         step: What one mean step spends.
+        steps_read: Steps whose batches were read for it: all of them, or as many as are spaced evenly over the run.
         reference: The selection that fixes the budget, with its steps.
         reference_steps: Its optimizer steps.
         rows: Distinct rows of data.
@@ -60,6 +61,7 @@ class Plan:
     whole: tuple[str, ...]
     steps: int
     step: Spent
+    steps_read: int
     reference: str
     reference_steps: int
     rows: int
@@ -76,7 +78,7 @@ class Plan:
 
     @property
     def total(self) -> Spent:
-        """What the whole run spends, as far as its first steps tell."""
+        """What the whole run spends: exact if all of its steps were read."""
         return times(self.step, self.steps)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Plan:
                 else {"depth": matched.depth, "layers": list(matched.layers), "mismatch": matched.mismatch},
             },
             "steps": self.steps,
+            "steps_read": self.steps_read,
             "flops_per_step": self.step.flops,
             "flops_total": self.total.flops,
             "per_step": self.step.to_json(),

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from holdfast.errors import UserError
+
 Match = Literal["steps", "flops", "6nd", "trainable"]
 
 FIELD: Mapping[Match, str] = {"steps": "steps", "flops": "flops", "6nd": "flops_6nd", "trainable": "flops_trainable"}
@@ -80,7 +82,8 @@ def plan_steps(match: Match, reference: Spent, arm: Spent) -> int:
         The nearest whole number, at least 1: the totals agree to half a step.
 
     Raises:
-        ValueError: the reference or the arm's step spends nothing under ``match``, or ``match`` is unknown.
+        UserError: the reference or the arm's step spends nothing under ``match``.
+        ValueError: ``match`` is unknown.
 
     Example:
         >>> plan_steps("flops", Spent(steps=100, flops=600), Spent(steps=1, flops=4))
@@ -90,5 +93,9 @@ def plan_steps(match: Match, reference: Spent, arm: Spent) -> int:
         raise ValueError(f"cannot match runs by {match!r}; known: {', '.join(FIELD)}")
     total, each = reference.to_json()[FIELD[match]], arm.to_json()[FIELD[match]]
     if not total > 0 or not each > 0:
-        raise ValueError(f"cannot match by {match}: the reference spends {total} in all, one step of the arm {each}")
+        why = "; it counts weights of matrix products, not norms and lookups" if match == "trainable" else ""
+        raise UserError(
+            f"budget.match: {match}: the reference spends {total:g} in all, one step of this arm {each:g}, so no "
+            f"number of steps makes them equal{why}. Match by flops or steps."
+        )
     return max(1, round(total / each))

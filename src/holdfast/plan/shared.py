@@ -1,0 +1,105 @@
+"""What plans have in common: the structure of a model, the rows of a task, the price of a selection, each made once.
+
+A study plans dozens of runs that differ in a rate or in what learns. Planning them on one `Shared` reads each model's
+structure, each task's rows and each selection's FLOPs a single time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from holdfast.recipe import Recipe
+
+if TYPE_CHECKING:
+    from holdfast.data.batches import Batches
+    from holdfast.data.sources import Source
+    from holdfast.models.cost import Cost
+    from holdfast.models.roles import ParameterRole
+    from holdfast.plan.skeleton import Skeleton
+
+T = TypeVar("T")
+
+
+@dataclass
+class Shared:
+    """Parts of plans, made when first asked for.
+
+    Args:
+        allow_code: Whether recipes may name outside code.
+    """
+
+    allow_code: bool = False
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def skeleton(self, recipe: Recipe) -> Skeleton:
+        """Return the structure of a recipe's model; see `holdfast.plan.skeleton.skeleton`."""
+        from holdfast.plan.skeleton import skeleton
+
+        return self._once(
+            ["skeleton", *_model(recipe)],
+            lambda: skeleton(
+                recipe.model_name_or_path,
+                revision=recipe.model_revision,
+                attn_implementation=recipe.attn_implementation,
+            ),
+        )
+
+    def parameters(self, recipe: Recipe) -> tuple[ParameterRole, ...]:
+        """Return the roles of the model's parameters."""
+        from holdfast.models.roles import roles
+
+        return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
+
+    def price(self, recipe: Recipe, names: Sequence[str]) -> Cost:
+        """Return what the model costs when ``names`` learn."""
+        from holdfast.models.cost import cost
+
+        return self._once(["price", *_model(recipe), *names], lambda: cost(self.skeleton(recipe).model, names))
+
+    def source(self, recipe: Recipe) -> Source:
+        """Return the rows that a recipe learns from."""
+        from holdfast.data.sources import source_of
+        from holdfast.evaluate.suite import rules_in_play
+
+        rules = rules_in_play(recipe)
+        return self._once(
+            ["source", *_model(recipe), recipe.data.model_dump(mode="json"), rules, recipe.max_length],
+            lambda: source_of(
+                recipe.data,
+                rules=rules,
+                tokenizer=self.skeleton(recipe).tokenizer,
+                max_length=recipe.max_length,
+                allow_code=self.allow_code,
+            ),
+        )
+
+    def batches(self, recipe: Recipe, *, num_processes: int) -> list[Batches]:
+        """Return the batches of each process of a run, at their beginning."""
+        from holdfast.data.batches import Batches
+
+        return [
+            Batches(
+                self.source(recipe),
+                seed=recipe.seed,
+                per_device_train_batch_size=recipe.per_device_train_batch_size,
+                gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+                pad_token_id=self.skeleton(recipe).tokenizer.pad_token_id or 0,
+                process_index=process,
+                num_processes=num_processes,
+            )
+            for process in range(num_processes)
+        ]
+
+    def _once(self, key: Sequence[Any], make: Callable[[], T]) -> T:
+        words = json.dumps(key)
+        if words not in self._made:
+            self._made[words] = make()
+        made: T = self._made[words]
+        return made
+
+
+def _model(recipe: Recipe) -> list[str | None]:
+    return [recipe.model_name_or_path, recipe.model_revision, recipe.attn_implementation]
