@@ -13,6 +13,7 @@ from holdfast.study import grid
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "pretrain")
 STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
+PRETRAINING = sorted((ROOT / "recipes" / "pretrain").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -25,6 +26,13 @@ def test_recipe_is_accepted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_study_is_accepted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert len(grid.load(path).arms) >= 2
+
+
+@pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: path.stem)
+def test_pretraining_recipe_is_accepted(path: Path) -> None:
+    from holdfast.train.pretrain import read_recipe  # late: it imports torch
+
+    assert read_recipe(path).steps > 0
 
 
 @pytest.mark.parametrize("arm", ["full", "attention", "mlp", "full_small_rate"])
