@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers as hf
 
-from holdfast.data.encode import prompt_ids
+from holdfast.data.encode import Encoded, prompt_ids
 from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.models import word_tokenizer
@@ -177,7 +177,7 @@ def test_repeated_prompts_get_samples_of_their_own_and_the_seed_matters():
 def test_sampling_draws_tokens_with_the_models_probabilities():
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
     drawn = Counter[int]()
-    rows = streams([[1]] * 4000, seed=0)
+    rows = streams([Encoded((1,), 1)] * 4000, seed=0)
     scores = InverseCDF(rows, temperature=2.0, top_p=1.0)(torch.zeros(4000, 1), logits.expand(4000, 4))
     drawn.update(scores.argmax(-1).tolist())
     for token, probability in enumerate((logits / 2).softmax(-1).tolist()):
@@ -187,7 +187,7 @@ def test_sampling_draws_tokens_with_the_models_probabilities():
 def test_the_nucleus_holds_the_fewest_tokens_with_the_mass():
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     for top_p, tokens in ((0.5, {0}), (0.79, {0, 1}), (0.9, {0, 1, 2}), (1.0, {0, 1, 2, 3})):
-        rows = streams([[1]] * 1000, seed=0)
+        rows = streams([Encoded((1,), 1)] * 1000, seed=0)
         scores = InverseCDF(rows, temperature=1.0, top_p=top_p)(torch.zeros(1000, 1), logits.expand(1000, 4))
         assert set(scores.argmax(-1).tolist()) == tokens
 

@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 import tiny_models
+from holdfast.data.encode import Encoded
 from holdfast.recipe import Decoding
 from holdfast.rollout.generate import generate_from
 
@@ -23,7 +24,8 @@ def test_answers_do_not_depend_on_the_neighbors_in_a_batch(architecture):
             if parameter.ndim > 1:  # default weights are so small that all candidates are nearly tied
                 parameter.mul_(3)
     stream = Random(0)
-    prompts = [[stream.randrange(3, 90) for _ in range(stream.randint(2, 12))] for _ in range(20)]
+    lengths = [stream.randint(2, 12) for _ in range(20)]
+    prompts = [Encoded(tuple(stream.randrange(3, 90) for _ in range(length)), length) for length in lengths]
 
     def texts(batch_size):
         return generate_from(

@@ -84,7 +84,7 @@ def score(model: str, recipe: Recipe, suites: Sequence[Suite], *, progress: Prog
         results.append(
             evaluate(
                 placed,
-                loaded.tokenizer,
+                loaded.speaker,
                 suite,
                 batch_size=recipe.per_device_eval_batch_size,
                 compute_dtype=stored if recipe.compute_dtype == "auto" else dtype_named(recipe.compute_dtype),

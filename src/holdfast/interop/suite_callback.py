@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import ProcessorMixin, TrainerCallback
+from transformers import TrainerCallback
 
 from holdfast.environments.base import Environment
 from holdfast.errors import UserError
@@ -107,11 +107,11 @@ class SuiteCallback(TrainerCallback):  # type: ignore[misc]  # Transformers ship
     def _score(self, state: Any, *, model: Any, processing_class: Any, **_: Any) -> None:
         if state.global_step in self.results:
             return
-        tokenizer = processing_class.tokenizer if isinstance(processing_class, ProcessorMixin) else processing_class
         dtype = _dtype(model)
         with exported(model, dtype):
             found = tuple(
-                evaluate(model, tokenizer, one, batch_size=self.batch_size, compute_dtype=dtype) for one in self.suites
+                evaluate(model, processing_class, one, batch_size=self.batch_size, compute_dtype=dtype)
+                for one in self.suites
             )
         self.results[state.global_step] = found
         if self.trainer is not None:

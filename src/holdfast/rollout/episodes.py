@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from holdfast.data.encode import prompt_ids
+from holdfast.data.encode import questions
 from holdfast.environments.base import Episode
 from holdfast.recipe import Decoding
 from holdfast.rollout.generate import Progress, Reply, generate_from, positions
@@ -55,11 +55,11 @@ def answer(
     replies: list[tuple[Reply, ...]] = [() for _ in state]
     going = [number for number, episode in enumerate(state) if not episode.done]
     while going:
-        prompts = prompt_ids(tokenizer, [state[number].messages for number in going])
+        prompts = questions(tokenizer, [state[number].messages for number in going])
         asked = [
             (number, prompt)
             for number, prompt in zip(going, prompts, strict=True)
-            if limit is None or len(prompt) < limit or not state[number].verdicts
+            if limit is None or prompt.n_prompt < limit or not state[number].verdicts
         ]
         said = generate_from(
             model, tokenizer, [prompt for _, prompt in asked], decoding,

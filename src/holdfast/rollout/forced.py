@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from holdfast.data.batches import Batch, collate
 from holdfast.data.encode import Encoded
+from holdfast.data.pictures import tokenizer_of
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
 from holdfast.objectives.chunks import rows_per_chunk
@@ -43,7 +44,7 @@ def argmax_replies(
 
     Args:
         model: A causal language model of Transformers, on any device.
-        tokenizer: Its tokenizer; only the padding token is read.
+        tokenizer: Its tokenizer, or its processor; only the padding token is read.
         rows: Prompt and answer in tokens.
         batch_size: Rows of one forward pass.
         compute_dtype: See `holdfast.models.compute.compute`.
@@ -54,7 +55,7 @@ def argmax_replies(
     """
     _refuse(rows, positions(model))
     head = OutputHead(model)
-    pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+    pad = tokenizer_of(tokenizer).pad_token_id or 0
     device = next(model.parameters()).device
     # Longest first, so that a batch that does not fit into memory is met at once; alike lengths pad little.
     places = sorted(range(len(rows)), key=lambda place: (-len(rows[place].input_ids), place))

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from holdfast.data.encode import prompt_ids, stop_ids
+from holdfast.data.encode import Encoded, questions, stop_ids
+from holdfast.data.pictures import Span, image_inputs, tokenizer_of
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
 from holdfast.recipe import Decoding
@@ -66,12 +67,12 @@ def generate(
 ) -> list[Reply]:
     """Let the model answer each conversation once; see the module for what the answers do not depend on.
 
-    The prompt is `holdfast.data.encode.prompt_ids`: bit for bit what training asks. The checkpoint's own generation
+    The prompt is `holdfast.data.encode.questions`: bit for bit what training asks. The checkpoint's own generation
     settings are not used. Model, modes and global random state are left as they were.
 
     Args:
         model: A Transformers model that can ``generate``, on any device.
-        tokenizer: Its tokenizer.
+        tokenizer: Its tokenizer, or its processor where there are pictures.
         conversations: Each ends with what is to be answered. For several samples, repeat it.
         decoding: Greedy at temperature 0. ``samples`` is the caller's business: it is not read here.
         batch_size: Rows at a time.
@@ -82,9 +83,8 @@ def generate(
     Raises:
         DataError: a conversation cannot be rendered, or leaves no room for an answer within the model's positions.
     """
-    prompts = prompt_ids(tokenizer, conversations)
     return generate_from(
-        model, tokenizer, prompts, decoding,
+        model, tokenizer, questions(tokenizer, conversations), decoding,
         batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def generate(
 def generate_from(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Encoded],
     decoding: Decoding,
     *,
     batch_size: int,
@@ -100,16 +100,16 @@ def generate_from(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Reply]:
-    """As `generate`, from prompts that are tokens already."""
+    """As `generate`, from prompts that are encoded already; what they may hold beyond the prompt is not read."""
     if not prompts:
         return []
     limit = positions(model)
     rows = [
-        _Row(number, list(prompt), _room(number, len(prompt), decoding.max_new_tokens, limit), stream)
+        _Row(number, prompt, _room(number, prompt.n_prompt, decoding.max_new_tokens, limit), stream)
         for number, (prompt, stream) in enumerate(zip(prompts, streams(prompts, seed=seed), strict=True))
     ]
     stops = stop_ids(tokenizer)
-    pad = next((t for t in (tokenizer.pad_token_id, *stops) if t is not None), 0)
+    pad = next((t for t in (tokenizer_of(tokenizer).pad_token_id, *stops) if t is not None), 0)
     pending = list(rows)
     with _answering(model):
         while pending:
@@ -130,7 +130,7 @@ def spoken(tokenizer: Any, answers: Sequence[Sequence[int]]) -> list[str]:
     """Return answers as text: up to the first token that ends an answer, without special tokens, else unchanged."""
     stops = stop_ids(tokenizer)
     ends = [next((place for place, t in enumerate(answer) if t in stops), len(answer)) for answer in answers]
-    texts = tokenizer.batch_decode(
+    texts = tokenizer_of(tokenizer).batch_decode(
         [list(answer[:end]) for answer, end in zip(answers, ends, strict=True)],
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,
@@ -151,7 +151,7 @@ class _Row:
     """An answer in the making."""
 
     number: int
-    prompt: list[int]
+    asked: Encoded
     cap: int
     stream: Random
     said: list[int] = field(default_factory=list)
@@ -159,7 +159,11 @@ class _Row:
 
     @property
     def length(self) -> int:
-        return len(self.prompt) + len(self.said)
+        return self.asked.n_prompt + len(self.said)
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.asked.prompt_ids, *self.said]
 
     @property
     def left(self) -> int:
@@ -208,8 +212,14 @@ def _continue(
     input_ids_BT = torch.full((len(batch), longest), pad, dtype=torch.int64)
     attention_mask_BT = torch.zeros((len(batch), longest), dtype=torch.int64)
     for place, row in enumerate(batch):
-        input_ids_BT[place, longest - row.length :] = torch.tensor(row.prompt + row.said)
+        input_ids_BT[place, longest - row.length :] = torch.tensor(row.tokens)
         attention_mask_BT[place, longest - row.length :] = 1
+    shown = image_inputs(
+        [row.asked.pictured for row in batch],
+        [row.asked.prompt_ids for row in batch],
+        [Span(longest - row.length, longest) for row in batch],
+        width=longest,
+    )
     enough = _Enough(
         torch.tensor(stops, dtype=torch.int64, device=device),
         torch.tensor([longest + row.left for row in batch], device=device),
@@ -225,6 +235,7 @@ def _continue(
     output_BT = model.generate(
         input_ids=input_ids_BT.to(device),
         attention_mask=attention_mask_BT.to(device),
+        **{name: value.to(device) for name, value in shown.items()},
         generation_config=_settings(max_new_tokens=new, pad=pad),
         logits_processor=processors,
         stopping_criteria=StoppingCriteriaList([enough]),

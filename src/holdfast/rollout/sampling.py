@@ -1,7 +1,7 @@
 """Sampling in which each answer has a random stream of its own.
 
 Drawing from one generator for a whole batch makes an answer depend on its neighbors. Here each row owns a generator
-seeded by (seed, its prompt, its number among equal prompts), and spends exactly one uniform number a token.
+seeded by (seed, its prompt and pictures, its number among equal ones), and spends exactly one uniform number a token.
 
 Shapes: ``B`` rows, ``V`` vocabulary.
 """
@@ -9,6 +9,7 @@ Shapes: ``B`` rows, ``V`` vocabulary.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -17,13 +18,17 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from holdfast.data.encode import Encoded
 
-def streams(prompts: Sequence[Sequence[int]], *, seed: int) -> list[Random]:
+
+def streams(prompts: Sequence[Encoded], *, seed: int) -> list[Random]:
     """Return one generator a prompt; equal prompts are told apart by counting them, nothing else depends on order."""
     seen: Counter[str] = Counter()
     made = []
     for prompt in prompts:
-        name = hashlib.sha256(",".join(map(str, prompt)).encode()).hexdigest()
+        # Hands that differ in their pictures alone are asked in the same words.
+        shown = "".join(json.dumps(picture.to_json(), sort_keys=True) for picture in prompt.pictures)
+        name = hashlib.sha256((",".join(map(str, prompt.prompt_ids)) + shown).encode()).hexdigest()
         made.append(Random(f"holdfast sample {seed} {name} {seen[name]}"))
         seen[name] += 1
     return made

@@ -123,7 +123,7 @@ class Observer:
                     continue
                 result = evaluate_cached(
                     model,
-                    self.loaded.tokenizer,
+                    self.loaded.speaker,
                     suite,
                     n=suite.size if whole else suite.size_during,
                     batch_size=self.recipe.per_device_eval_batch_size,

@@ -154,14 +154,14 @@ def _carry_out(
     rows = source_of(
         recipe.data,
         rules=rules_in_play(recipe),
-        tokenizer=loaded.tokenizer,
+        tokenizer=loaded.speaker,
         max_length=_longest(recipe.max_length, positions(loaded.model)),
         allow_code=allow_code,
     )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     method, model = _sft(recipe, loaded, rows, selected, accelerator=accelerator, allow_code=allow_code)
     method.batches.prepare(planned.steps)
-    progress.said(preview(rows.take([0])[0], loaded.tokenizer))
+    progress.said(preview(rows.take([0])[0], loaded.speaker))
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
