@@ -11,6 +11,7 @@ import pytest
 
 import tiny_models
 from holdfast.environments.general_points import GeneralPoints
+from holdfast.environments.navigation import Navigation
 from holdfast.errors import DataError, UnknownName
 from holdfast.interop import demonstrations, questions, reward_function, select
 from holdfast.records import Outcome
@@ -73,3 +74,14 @@ def test_the_trl_example_is_as_short_as_it_claims():
     ]
     statements = [line for line in code if not line.startswith((" ", ")", "#"))]
     assert len(statements) <= 12
+
+
+def test_rows_of_a_route_are_its_points_and_each_is_rewarded_at_its_own() -> None:
+    environment = Navigation(prompt_style="terse", answer_format="action")
+    rows = questions(environment, "absolute", size=2)
+    shown = demonstrations(environment, "absolute", size=2)
+    assert len(rows) == len(shown) > 4
+    said = [row["completion"][0]["content"] for row in shown]
+    columns = {name: [row[name] for row in rows] for name in ("rule", "split", "index", "seed", "step")}
+    assert reward_function(environment)([], said, **columns) == [1.0] * len(rows)
+    assert sum(reward_function(environment)([], ["stop()"] * len(rows), **columns)) < len(rows)

@@ -8,7 +8,7 @@ from holdfast.environments.base import Environment
 from holdfast.errors import DataError
 
 Completion = str | Sequence[Mapping[str, str]]
-COLUMNS = ("rule", "split", "index", "seed")
+COLUMNS = ("rule", "split", "index", "seed", "step")
 
 
 def reward_function(environment: Environment) -> Callable[..., list[float]]:
@@ -37,9 +37,10 @@ def reward_function(environment: Environment) -> Callable[..., list[float]]:
             assert isinstance(values, Sequence)
             found.append(values)
         rewards = []
-        for completion, rule, split, index, seed in zip(completions, *found, strict=True):
+        for completion, rule, split, index, seed, step in zip(completions, *found, strict=True):
             problem = environment.sample(str(rule), str(split), int(str(index)), seed=int(str(seed)))
-            rewards.append(environment.verify(problem, _text(completion)).reward)
+            asked = environment.steps(problem)[int(str(step))]
+            rewards.append(environment.verify(asked, _text(completion)).reward)
         return rewards
 
     reward.__name__ = f"{environment.name}_reward"

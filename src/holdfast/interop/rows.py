@@ -10,35 +10,37 @@ from holdfast.environments.base import Environment
 def demonstrations(
     environment: Environment, rule: str, *, size: int, split: str = "train", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return ``size`` rows ``{"prompt": messages, "completion": messages}`` for supervised fine-tuning.
+    """Return rows ``{"prompt": messages, "completion": messages}`` for supervised fine-tuning.
 
     Args:
         environment: Name all rules that will be asked later among its rules, so that its splits share no problem.
         rule: The rule to learn.
-        size: Number of rows.
+        size: Number of problems, each a row; of problems of several steps there is a row a step.
         split, seed: Which sequence of problems.
     """
-    problems = [environment.sample(rule, split, index, seed=seed) for index in range(size)]
     return [
         {
-            "prompt": list(environment.prompt(problem)),
-            "completion": [{"role": "assistant", "content": environment.demonstrate(problem)}],
+            "prompt": list(environment.prompt(step)),
+            "completion": [{"role": "assistant", "content": environment.demonstrate(step)}],
         }
-        for problem in problems
+        for index in range(size)
+        for step in environment.steps(environment.sample(rule, split, index, seed=seed))
     ]
 
 
 def questions(
     environment: Environment, rule: str, *, size: int, split: str = "train", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return ``size`` rows for GRPO: a prompt, and the columns by which `reward_function` finds the problem again."""
+    """Return the rows of ``size`` problems for GRPO: a prompt, and the columns by which `reward_function` finds it."""
     return [
         {
-            "prompt": list(environment.prompt(environment.sample(rule, split, index, seed=seed))),
+            "prompt": list(environment.prompt(step)),
             "rule": rule,
             "split": split,
             "index": index,
             "seed": seed,
+            "step": number,
         }
         for index in range(size)
+        for number, step in enumerate(environment.steps(environment.sample(rule, split, index, seed=seed)))
     ]
