@@ -46,8 +46,6 @@ def test_facts_are_kept_at_the_first_and_last_moment_and_texts_never(whole, comp
         facts = [{**sample.facts} for sample in again.samples("ood", step)]
         told = [sample.facts["right_under_training_rule"] for sample in one.samples("ood", step)]
         assert [fact["right_under_training_rule"] for fact in facts] == told
-        verbatim = [s.replies[0] == s.expected for s in one.samples("ood", step)]
-        assert [fact["as_demonstrated"] for fact in facts] == verbatim
     assert again.samples("ood", 20)[0].facts == {}
     assert {sample.prompt for sample in again.samples("ood", 160)} == {""}
 

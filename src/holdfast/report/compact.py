@@ -39,15 +39,6 @@ SHARE_FROM = 40
 """Characters of JSON from which on a value is written once and referred to by ``{"$": number}``."""
 OUTCOMES = (Outcome.WRONG, Outcome.CORRECT, Outcome.UNPARSED)
 TRUTH = (False, True, None)
-AS_DEMONSTRATED = "as_demonstrated"
-"""Fact, made here from the texts before they are dropped: the first reply is the demonstration, word for word."""
-
-
-def as_demonstrated(sample: Sample) -> bool | None:
-    """Whether the first reply is the demonstration, word for word; None if there is none or the texts are gone."""
-    if not sample.replies:
-        return sample.facts.get(AS_DEMONSTRATED)
-    return None if sample.expected is None else sample.replies[0].strip() == sample.expected.strip()
 
 
 def write(runs: Sequence[RunData], folder: Path) -> Path:
@@ -219,10 +210,8 @@ def _estimate(told: Estimate, whole: bool) -> list[Any]:
 
 
 def _facts(samples: Sequence[Sample]) -> dict[str, Any]:
-    # format_ok is told by the outcome
-    names = dict.fromkeys(name for sample in samples for name in sample.facts if name != "format_ok")
+    names = dict.fromkeys(name for sample in samples for name in sample.facts)
     truths = {name: [sample.facts.get(name) for sample in samples] for name in names}
-    truths[AS_DEMONSTRATED] = [as_demonstrated(sample) for sample in samples]
     found: dict[str, Any] = {"facts": {k: squeeze([TRUTH.index(v) for v in column]) for k, column in truths.items()}}
     if any(sample.solved_at not in (None, 1) for sample in samples):
         found["solved_at"] = squeeze([sample.solved_at or 0 for sample in samples])

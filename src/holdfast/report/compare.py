@@ -20,7 +20,6 @@ from enum import StrEnum
 from functools import cached_property
 
 from holdfast.records import Estimate, Outcome, Record, Sample
-from holdfast.report.compact import AS_DEMONSTRATED, as_demonstrated
 from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.statistics import Paired, holm, mcnemar, rate_by_cluster
 
@@ -254,8 +253,6 @@ def grade(sample: Sample, metric: str) -> bool | None:
         return solved(sample)
     if metric.startswith("success_at_") and metric.removeprefix("success_at_").isdecimal():
         return sample.solved_at is not None and sample.solved_at <= int(metric.removeprefix("success_at_"))
-    if metric == AS_DEMONSTRATED:
-        return as_demonstrated(sample)
     understood = {"format_ok": sample.outcome is not Outcome.UNPARSED}
     return {**understood, **sample.facts}.get(metric)
 

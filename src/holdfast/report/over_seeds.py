@@ -7,9 +7,9 @@ n under seed s, ``m_s`` the mean of seed s and ``m`` their mean (a plain two-way
     B = K / (K - 1) · Σ_k (Σ_{n in k} (x̄_n - x̄))² / N²     from other problems; those of one key k count once
     variance = A + B        df = (A + B)² / (A² / (S - 1) + B² / (K - 1))       (Satterthwaite 1946)
 
-What is left over of seed and problem together is in A and in B, hence counted twice: the interval errs on the wide side.
-With three seeds and most of the variance between them, df is near 2 and the interval 4.3 standard errors each way:
-that is what three seeds are worth. With one seed A is unknown, and the interval speaks of other problems only.
+What is left over of seed and problem together is in A and in B, hence counted twice: the interval errs on the wide
+side. With three seeds and most of the variance between them, df is near 2 and the interval 4.3 standard errors each
+way: that is what three seeds are worth. With one seed A is unknown, and the interval speaks of other problems only.
 
 Shapes: ``S`` seeds, ``N`` problems, ``K`` distinct keys. All arithmetic is float64.
 """
@@ -50,9 +50,9 @@ def contrast(parts: Sequence[Crossed]) -> Estimate:
     """Return the sum over parts of the mean over seeds and problems, with its interval (see the module docstring).
 
     Every part has the same seeds in the same order; their problems are different ones. So that answers which happen to
-    agree everywhere do not look like certainty, two pseudo-problems at the ends of the possible values enter each part's
-    variance (Agresti and Min 2005 for paired proportions): ``B + (reach / (n_eff + 2))²``, with n_eff Kish's number of
-    problems. The value itself is the plain one.
+    agree everywhere do not look like certainty, two pseudo-problems at the ends of the possible values enter each
+    part's variance (Agresti and Min 2005 for paired proportions): ``B + (reach / (n_eff + 2))²``, with n_eff Kish's
+    number of problems. The value itself is the plain one.
 
     ``n`` is the number of graded answers, ``method`` says what the interval speaks of.
 

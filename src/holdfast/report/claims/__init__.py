@@ -1,0 +1,24 @@
+"""Claims of papers as data, judged by the records of studies.
+
+One file a kind of quantity (``level change compare best sooner spread trend cost``); ``rows.py`` reads ``claims.yaml``,
+``judging.py`` comes to verdicts, ``telling.py`` puts them into words.
+"""
+
+from holdfast.report.claims.evidence import committed, evidence
+from holdfast.report.claims.judging import Judged, Verdict, judge
+from holdfast.report.claims.rows import KINDS, Claim, Claims, read_claims
+from holdfast.report.claims.telling import claims_json, claims_table
+
+__all__ = [
+    "KINDS",
+    "Claim",
+    "Claims",
+    "Judged",
+    "Verdict",
+    "claims_json",
+    "claims_table",
+    "committed",
+    "evidence",
+    "judge",
+    "read_claims",
+]

@@ -1,0 +1,35 @@
+"""Where the records lie that decide claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.errors import UserError
+from holdfast.report import compact
+from holdfast.report.claims.rows import Claims
+from holdfast.report.load import load_runs
+from holdfast.report.run_data import RunData
+
+
+def committed(claims_file: Path) -> list[Path]:
+    """Return the folders of compact records in ``results/`` beside a file of claims."""
+    return sorted(head.parent for head in (claims_file.parent / "results").glob(f"*/{compact.HEAD}"))
+
+
+def evidence(folders: Sequence[Path], claims: Claims) -> dict[str, list[RunData]]:
+    """Return the runs of each study, found by the folder's name: ``figure1`` for ``studies/.../figure1.yaml``.
+
+    Raises:
+        UserError: a folder is called like no study of the claims.
+        RunFolderError: a folder holds no runs.
+    """
+    names = {claim.evidence for claim in claims.claims}
+    found = {folder.resolve().name: folder for folder in folders}
+    strangers = [name for name in found if name not in names]
+    if strangers:
+        raise UserError(
+            f"no claim is decided by a study called {strangers[0]}; the folder of a study's runs or records must be "
+            f"called as its file: {', '.join(sorted(names))}"
+        )
+    return {name: load_runs(folder) for name, folder in found.items()}
