@@ -13,7 +13,8 @@ what may stand for ``x``:
 ===============  ==========================================================================================
 
 Headings are rounded to the eight compass directions before a fine word is chosen, so that what the words of one prompt
-say always fits together. Only the published four words are cut from the headings in degrees, as published.
+say always fits together. Only the published four words are cut from the headings in degrees, as published, where the
+instruction says them. They have none for straight on, which is ``slightly left``, nor for turning around, ``right``.
 """
 
 from __future__ import annotations
