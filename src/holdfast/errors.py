@@ -16,6 +16,7 @@
     ├── CheckpointError            a checkpoint is incomplete, damaged, or does not fit
     ├── NonFiniteLoss              training produced NaN or infinity; nothing was saved over good state
     ├── FrozenWeightMoved          a weight that was to stay frozen differs from the base after training
+    ├── OtherRankFailed            another process of the job failed and said why; this one only ends with it
     └── UnverifiableDemonstration  an environment's own demonstration is not CORRECT: a bug in the environment
 """
 
@@ -112,6 +113,10 @@ class NonFiniteLoss(HoldfastError):
 
 class FrozenWeightMoved(HoldfastError):
     """A weight that was to stay frozen differs from the base after training."""
+
+
+class OtherRankFailed(HoldfastError):
+    """Another process of the job failed. It said why itself; this one only ends with it."""
 
 
 class UnverifiableDemonstration(HoldfastError):

@@ -13,7 +13,7 @@ import typer
 
 from holdfast import __version__
 from holdfast.cli import env, evaluating, init, plan, pretrain, report, study, train
-from holdfast.errors import HoldfastError, UserError
+from holdfast.errors import HoldfastError, OtherRankFailed, UserError
 
 app = typer.Typer(
     name="holdfast",
@@ -56,6 +56,8 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 a mistake in what was asked, 130 interrupted."""
     try:
         app()
+    except OtherRankFailed:
+        sys.exit(1)  # the rank that failed says why
     except UserError as fault:
         _say(str(fault))
         sys.exit(2)

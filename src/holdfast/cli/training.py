@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import typer
@@ -28,11 +29,10 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
     """
     quiet_libraries()
     everyone = processes()
-    if everyone.is_main_process:
-        with lock(folder):
-            pass  # a folder that cannot be written, or is in use, is told before anything takes time
-    planned = plan(recipe, allow_code=allow_code, num_processes=everyone.num_processes)
-    if not everyone.is_main_process:
+    with everyone.together(), lock(folder) if everyone.is_main else nullcontext():
+        pass  # a folder that cannot be written, or is in use, is told before anything takes time
+    planned = plan(recipe, allow_code=allow_code, num_processes=everyone.count)
+    if not everyone.is_main:
         return run(recipe, folder=folder, planned=planned, base_cache=base_cache, allow_code=allow_code)
     out = console()
     show_plan(out, planned)

@@ -17,6 +17,7 @@ from holdfast import __version__
 from holdfast.data.fingerprint import digest
 from holdfast.evaluate.evaluate import SuiteResult, estimates_of, evaluate
 from holdfast.evaluate.suite import Suite
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.records import Sample
 
 
@@ -30,6 +31,7 @@ def evaluate_cached(
     compute_dtype: torch.dtype,
     cache: Path | None,
     model_fingerprint: str,
+    ranks: Ranks = ALONE,
 ) -> SuiteResult:
     """Return what `evaluate` returns, from ``cache`` if it is there, and leave it there otherwise.
 
@@ -37,20 +39,31 @@ def evaluate_cached(
         model, tokenizer, suite, n, batch_size, compute_dtype: See `evaluate`.
         cache: A folder; None evaluates without looking.
         model_fingerprint: Says which weights ``model`` has.
+        ranks: See `evaluate`; the main one looks into the cache.
     """
+
+    def asked() -> SuiteResult:
+        return evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype, ranks=ranks)
+
     if cache is None:
-        return evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype)
+        return asked()
     address = digest([model_fingerprint, suite.fingerprint(), n, batch_size, str(compute_dtype), __version__])
     path = cache / f"{address}.jsonl"
-    if path.is_file():
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = ranks.on_main(lambda: _read(path))
+    if rows is not None:
         # Whether a suite is split is the recipe's affair, so the halves are those of the suite that asks.
         problems = suite.problems(n)
         samples = tuple(Sample.from_json({**row, "half": suite.half_of(problems[row["index"]])}) for row in rows)
         return SuiteResult(suite.name, samples, estimates_of(suite, samples))
-    result = evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype)
-    _write(path, "".join(json.dumps(sample.to_json()) + "\n" for sample in result.samples))
+    result = asked()
+    ranks.on_main(lambda: _write(path, "".join(json.dumps(sample.to_json()) + "\n" for sample in result.samples)))
     return result
+
+
+def _read(path: Path) -> list[dict[str, Any]] | None:
+    if not path.is_file():
+        return None
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.evaluate.file_problems import NOT_APPLICABLE
 from holdfast.evaluate.suite import SELECT, Suite
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.records import Example, Outcome, Sample, Verdict
 from holdfast.rollout.episodes import answer
 from holdfast.rollout.forced import argmax_replies
@@ -58,11 +59,12 @@ def evaluate(
     compute_dtype: torch.dtype,
     n: int | None = None,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> SuiteResult:
     """Let the model answer the first ``n`` problems of a suite and grade the replies.
 
     Args:
-        model, tokenizer, batch_size, compute_dtype, progress: See `holdfast.rollout.generate.generate`.
+        model, tokenizer, batch_size, compute_dtype, progress, ranks: See `holdfast.rollout.generate.generate`.
         suite: What is asked.
         n: Problems; ``suite.size`` if None.
 
@@ -70,10 +72,10 @@ def evaluate(
         DataError: a problem leaves no room for an answer, or cannot be rendered.
     """
     if suite.decoding.teacher_forced:
-        return _forced(model, tokenizer, suite, batch_size=batch_size, compute_dtype=compute_dtype, n=n)
+        return _forced(model, tokenizer, suite, batch_size=batch_size, compute_dtype=compute_dtype, n=n, ranks=ranks)
     played = answer(
         model, tokenizer, suite.episodes(n), suite.decoding,
-        batch_size=batch_size, compute_dtype=compute_dtype, seed=suite.seed, progress=progress,
+        batch_size=batch_size, compute_dtype=compute_dtype, seed=suite.seed, progress=progress, ranks=ranks,
     )  # fmt: skip
     replies = [tuple(reply.text for reply in answered.replies) for answered in played]
     said = [reply for answered in played for reply in answered.replies]
@@ -84,7 +86,14 @@ def evaluate(
 
 
 def _forced(
-    model: Any, tokenizer: Any, suite: Suite, *, batch_size: int, compute_dtype: torch.dtype, n: int | None
+    model: Any,
+    tokenizer: Any,
+    suite: Suite,
+    *,
+    batch_size: int,
+    compute_dtype: torch.dtype,
+    n: int | None,
+    ranks: Ranks,
 ) -> SuiteResult:
     environment, steps = suite.environment, suite.steps(n)
     examples = [
@@ -92,7 +101,7 @@ def _forced(
         for _, step in steps
     ]
     rows = encode_all(examples, tokenizer, max_length=positions(model))
-    said = argmax_replies(model, tokenizer, rows, batch_size=batch_size, compute_dtype=compute_dtype)
+    said = argmax_replies(model, tokenizer, rows, batch_size=batch_size, compute_dtype=compute_dtype, ranks=ranks)
     texts = spoken(tokenizer, said)
     episodes = [Revision.start(environment, step).step(text) for (_, step), text in zip(steps, texts, strict=True)]
     return _graded(suite, episodes, [(text,) for text in texts], step_numbers=[number for number, _ in steps])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import ModelError, UnknownName, did_you_mean
 from holdfast.models import rng
+from holdfast.models.sharding import gathered, is_sharded, whole
 
 MASTER_DTYPE = torch.float32
 """An optimizer step smaller than the spacing of the weights' dtype is lost; float32 loses none that matter."""
@@ -99,8 +100,9 @@ def compute(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     exported model, bit for bit.
 
     Enter it anew after each optimizer step, and call ``backward`` inside: the casts are made when it is entered.
+    A sharded model makes the same casts itself (`holdfast.models.sharding.shard`), so nothing is done here.
     """
-    if parameter_dtypes(model) <= {dtype}:
+    if is_sharded(model) or parameter_dtypes(model) <= {dtype}:
         yield
         return
     # A cast that carries gradients, so that whatever learns still receives its own.
@@ -132,8 +134,15 @@ def exported(model: nn.Module, save_dtype: torch.dtype) -> Iterator[None]:
     exception, everything is as before bit for bit: parameters, train or eval mode of each module, ``use_cache``,
     gradient checkpointing flags, and the global random state.
 
-    Not for FSDP: sharded parameters are read by their owner, not from the module.
+    Of a sharded model every rank must enter, and has the whole of it inside, computing in the dtype it trains in.
     """
+    if is_sharded(model):
+        dtypes = {name: export_dtype(model, name, p, save_dtype=save_dtype) for name, p in model.named_parameters()}
+        moved = {name: dtypes[name] for name, p in model.named_parameters() if p.dtype != dtypes[name]}
+        with rng.preserved(), _preserved_flags(model), gathered(model, moved):
+            model.eval()
+            yield
+        return
 
     def as_exported(name: str, parameter: Tensor) -> Tensor:
         dtype = export_dtype(model, name, parameter, save_dtype=save_dtype)
@@ -144,6 +153,21 @@ def exported(model: nn.Module, save_dtype: torch.dtype) -> Iterator[None]:
     with rng.preserved(), _preserved_flags(model), replaced_parameters(model, as_exported):
         model.eval()
         yield
+
+
+def exported_weights(
+    model: nn.Module, names: Collection[str], *, save_dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield weights as their export holds them, one whole tensor in memory at a time.
+
+    Args:
+        model: Of a sharded one every rank must take every weight.
+        names: Of ``model.named_parameters()``.
+        save_dtype: See `export_dtype`.
+    """
+    named = dict(model.named_parameters(remove_duplicate=False))
+    for name in names:
+        yield name, whole(named[name]).to(export_dtype(model, name, named[name], save_dtype=save_dtype))
 
 
 @contextmanager

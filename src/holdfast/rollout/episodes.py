@@ -9,6 +9,7 @@ import torch
 
 from holdfast.data.encode import questions
 from holdfast.environments.base import Episode
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
 from holdfast.rollout.generate import Progress, Reply, generate_from, positions
 
@@ -35,6 +36,7 @@ def answer(
     compute_dtype: torch.dtype,
     seed: int = 0,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Answered]:
     """Play each episode to its end: until it is solved, its attempts are used up, or no room is left in the context.
 
@@ -43,7 +45,7 @@ def answer(
     not fit is an error.
 
     Args:
-        model, tokenizer, batch_size, compute_dtype, seed, progress: See `holdfast.rollout.generate.generate`.
+        model, tokenizer, batch_size, compute_dtype, seed, progress, ranks: See `holdfast.rollout.generate.generate`.
         episodes: Not yet begun, or already under way.
         decoding: See `holdfast.rollout.generate.generate`.
 
@@ -63,7 +65,7 @@ def answer(
         ]
         said = generate_from(
             model, tokenizer, [prompt for _, prompt in asked], decoding,
-            batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress,
+            batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress, ranks=ranks,
         )  # fmt: skip
         for (number, _), reply in zip(asked, said, strict=True):
             state[number] = state[number].step(reply.text)

@@ -20,6 +20,7 @@ from holdfast.data.encode import Encoded
 from holdfast.data.pictures import tokenizer_of
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.objectives.chunks import rows_per_chunk
 from holdfast.objectives.engine import counted_targets
 from holdfast.objectives.head import OutputHead
@@ -36,6 +37,7 @@ def argmax_replies(
     batch_size: int,
     compute_dtype: torch.dtype,
     share: Share = "auto",  # noqa: ARG001
+    ranks: Ranks = ALONE,
 ) -> list[list[int]]:
     """Return, for each row, the likeliest token at every place of its answer, given all tokens before that place.
 
@@ -49,6 +51,7 @@ def argmax_replies(
         batch_size: Rows of one forward pass.
         compute_dtype: See `holdfast.models.compute.compute`.
         share: Whether rows that begin alike compute that beginning once.
+        ranks: Share the batches, as in `holdfast.rollout.generate.generate`.
 
     Raises:
         DataError: a row has no prompt, or more tokens than the model positions.
@@ -61,11 +64,15 @@ def argmax_replies(
     places = sorted(range(len(rows)), key=lambda place: (-len(rows[place].input_ids), place))
     replies: list[list[int]] = [[] for _ in rows]
     with _evaluating(model), torch.no_grad():
-        for start in range(0, len(places), batch_size):
-            own = places[start : start + batch_size]
+        batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+
+        def said(own: Sequence[int]) -> list[int]:
             batch = collate([rows[place] for place in own], pad_token_id=pad).to(device)
             with compute(model, compute_dtype):
-                said_N = _argmax(model, head, batch).tolist()
+                tokens: list[int] = _argmax(model, head, batch).tolist()
+            return tokens
+
+        for own, said_N in zip(batches, ranks.dealt(batches, said), strict=True):
             for place in own:
                 said_N, replies[place] = said_N[rows[place].n_learned :], said_N[: rows[place].n_learned]
     return replies

@@ -27,6 +27,7 @@ from holdfast.data.encode import Encoded, questions, stop_ids
 from holdfast.data.pictures import Span, image_inputs, tokenizer_of
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
 from holdfast.records import Message
 from holdfast.rollout.sampling import InverseCDF, streams
@@ -64,6 +65,7 @@ def generate(
     compute_dtype: torch.dtype,
     seed: int = 0,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Reply]:
     """Let the model answer each conversation once; see the module for what the answers do not depend on.
 
@@ -79,13 +81,15 @@ def generate(
         compute_dtype: See `holdfast.models.compute.compute`.
         seed: Of the samples; greedy answers do not depend on it.
         progress: Called after each batch.
+        ranks: Share the batches, and all return all answers: the same ones that one process gives, since each batch is
+            the same. Every rank calls with the same arguments, and has the whole model.
 
     Raises:
         DataError: a conversation cannot be rendered, or leaves no room for an answer within the model's positions.
     """
     return generate_from(
         model, tokenizer, questions(tokenizer, conversations), decoding,
-        batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress,
+        batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress, ranks=ranks,
     )  # fmt: skip
 
 
@@ -99,6 +103,7 @@ def generate_from(
     compute_dtype: torch.dtype,
     seed: int = 0,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Reply]:
     """As `generate`, from prompts that are encoded already; what they may hold beyond the prompt is not read."""
     if not prompts:
@@ -115,12 +120,18 @@ def generate_from(
         while pending:
             # Longest first, so that a batch that does not fit into memory is met at once.
             pending.sort(key=lambda row: (-row.length, row.number))
-            for start in range(0, len(pending), batch_size):
-                batch = pending[start : start + batch_size]
+            batches = [pending[start : start + batch_size] for start in range(0, len(pending), batch_size)]
+
+            def talk(batch: Sequence[_Row]) -> _Talk:
                 with compute(model, compute_dtype):
-                    _continue(model, batch, decoding, stops=stops, pad=pad, limit=limit)
+                    talk = _continue(model, batch, decoding, stops=stops, pad=pad, limit=limit)
                 if progress is not None:
                     progress(sum(row.ended for row in rows), len(rows))
+                return talk
+
+            for number, heard in enumerate(ranks.dealt(batches, talk)):
+                if number % ranks.count != ranks.index:
+                    _hear_of(batches[number], _Talk(*heard), stops)
             pending = [row for row in pending if not row.ended]
     texts = spoken(tokenizer, [row.said for row in rows])
     return [Reply(text, len(row.said), row.finished) for text, row in zip(texts, rows, strict=True)]
@@ -181,6 +192,20 @@ class _Row:
                 return
 
 
+class _Talk(NamedTuple):
+    """What came of a batch, for those who did not compute it: tokens by row, and the numbers that each row drew."""
+
+    said: Sequence[Sequence[int]]
+    draws: int
+
+
+def _hear_of(batch: Sequence[_Row], talk: _Talk, stops: Sequence[int]) -> None:
+    for row, tokens in zip(batch, talk.said, strict=True):
+        row.hear(tokens, stops)
+        for _ in range(talk.draws):
+            row.stream.random()
+
+
 class _Enough(StoppingCriteria):  # type: ignore[misc]  # Transformers ships no types
     """Stop once at most ``talking`` rows go on; ``length`` tells at which length that was.
 
@@ -205,7 +230,7 @@ class _Enough(StoppingCriteria):  # type: ignore[misc]  # Transformers ships no 
 
 def _continue(
     model: Any, batch: Sequence[_Row], decoding: Decoding, *, stops: Sequence[int], pad: int, limit: int | None
-) -> None:
+) -> _Talk:
     """Let the rows of one batch talk on until most have ended; each may end, or be handed back having said more."""
     device = next(model.parameters()).device
     longest = max(row.length for row in batch)
@@ -240,8 +265,10 @@ def _continue(
         logits_processor=processors,
         stopping_criteria=StoppingCriteriaList([enough]),
     )
-    for row, tokens in zip(batch, output_BT[:, longest : enough.length].tolist(), strict=True):
+    said = output_BT[:, longest : enough.length].tolist()
+    for row, tokens in zip(batch, said, strict=True):
         row.hear(tokens, stops)
+    return _Talk(said, output_BT.shape[1] - longest if processors else 0)
 
 
 def _settings(*, max_new_tokens: int, pad: int) -> GenerationConfig:

@@ -17,11 +17,13 @@ from accelerate import Accelerator
 
 from holdfast import __version__, report
 from holdfast.evaluate.base_scores import evaluate_cached
+from holdfast.evaluate.evaluate import SuiteResult
 from holdfast.evaluate.samples import write_samples
 from holdfast.evaluate.suite import Suite
-from holdfast.models.compute import exported
+from holdfast.models.compute import exported, exported_weights
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.plan import Plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
@@ -30,6 +32,7 @@ from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
 from holdfast.train.loop import Ended, Loop, Moment
+from holdfast.train.processes import unwrapped
 from holdfast.train.progress import Progress
 from holdfast.train.update_norm import UpdateNorm
 
@@ -65,25 +68,29 @@ class Observer:
     last_step: int
     base_cache: Path | None
     identity: Mapping[str, str]
+    ranks: Ranks = ALONE
     history: list[Record] = field(default_factory=list)
 
     def restore(self, loop: Loop) -> None:
         """Go on from the newest checkpoint, with the logs cut back to it; without one, start with clean logs."""
-        found = checkpoint.newest(self.folder, identity=self.identity)
+        found = checkpoint.newest(self.folder, identity=self.identity, ranks=self.ranks)
         if found is not None:
             for words in found.skipped:
                 self.progress.said(words)
-            model = self.accelerator.unwrap_model(loop.model)
-            loop.resume(checkpoint.restore(found, model=model, optimizer=loop.optimizer))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            if found is not None:
-                checkpoint.trim_logs(found, self.folder)
-            else:
-                for log in run_folder.run_logs(self.folder):
-                    log.unlink()
-        self.accelerator.wait_for_everyone()
-        self.history = read_records(self.folder)
+            loop.resume(checkpoint.restore(found, model=self._model(loop), optimizer=loop.optimizer, ranks=self.ranks))
+        rows = self.ranks.on_main(lambda: self._begin_logs(found))
+        self.history = [Record.from_json(row) for row in rows]
+
+    def _begin_logs(self, found: checkpoint.Checkpoint | None) -> list[Mapping[str, Any]]:
+        if found is not None:
+            checkpoint.trim_logs(found, self.folder)
+        else:
+            for log in run_folder.run_logs(self.folder):
+                log.unlink()
+        return [record.to_json() for record in read_records(self.folder)]
+
+    def _model(self, of: Loop | Moment) -> Any:
+        return unwrapped(of.model)
 
     def train(self, loop: Loop, planned: Plan) -> Ended:
         """Run the loop, but for moments that are recorded already."""
@@ -97,27 +104,27 @@ class Observer:
         )
 
     def measure(self, moment: Moment) -> Decision | None:
-        """Ask the suites, write samples and a record, and let the signal decide."""
-        if not self.accelerator.is_main_process:
-            return None
+        """Ask the suites, write samples and a record, and let the signal decide. Ranks share the questions."""
         whole = moment.step in (0, self.last_step)
         record = self._measured(moment, whole=whole)
         if _is_stop(record.decision) and not whole:
             # The last moment of a stopped run is asked in full, like that of any other.
             record = self._measured(moment, whole=True, decision=record.decision)
         self.history.append(record)
-        _append(self.folder / "records.jsonl", record.to_json())
+        self.ranks.on_main(lambda: _append(self.folder / "records.jsonl", record.to_json()))
         self.progress.measured(record)
         if record.decision is not None and record.decision.keep:
             moment.save()
         return record.decision
 
     def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
-        model = self.accelerator.unwrap_model(moment.model)
+        model = self._model(moment)
         estimates: dict[str, Estimate] = {}
-        assert self.distance is not None
+        weights = exported_weights(model, self.selected.names, save_dtype=self.save_dtype)
+        distance = {} if self.distance is None else self.distance.read_weights(weights)
+        for _ in weights:  # whole tensors are made by all ranks, and measured by one
+            pass
         with exported(model, self.save_dtype):
-            distance = self.distance.read(model)
             for suite in self.suites:
                 if not (whole or suite.size_during):
                     continue
@@ -130,18 +137,29 @@ class Observer:
                     compute_dtype=self.compute_dtype,
                     cache=self.base_cache if moment.step == 0 else None,
                     model_fingerprint=f"{self.loaded.fingerprint} {self.save_dtype}",
+                    ranks=self.ranks,
                 )
-                write_samples(self.folder, suite.name, moment.step, result.samples)
+                self._keep(moment.step, result)
                 estimates.update(result.estimates)
         readings = {name: estimate.value for name, estimate in estimates.items()} | distance
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
-        if self.signal is None or decision is not None:
+        # What the main rank measured and decided is the run's; the others only know of it.
+        return Record.from_json(self.ranks.on_main(lambda: self._decided(record).to_json()))
+
+    def _decided(self, record: Record) -> Record:
+        if self.signal is None or record.decision is not None:
             return record
-        return Record(record.step, record.spent, readings, estimates, self.signal.decide([*self.history, record]))
+        decision = self.signal.decide([*self.history, record])
+        return Record(record.step, record.spent, record.readings, record.estimates, decision)
+
+    def _keep(self, step: int, result: SuiteResult) -> None:
+        with self.ranks.together():
+            if self.ranks.is_main:
+                write_samples(self.folder, result.name, step, result.samples)
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Write a line of metrics and tell trackers and whoever watches."""
-        if not self.accelerator.is_main_process:
+        if not self.ranks.is_main:
             return
         _append(self.folder / "metrics.jsonl", {k: v if math.isfinite(v) else None for k, v in metrics.items()})
         if self.recipe.report_to:
@@ -150,26 +168,27 @@ class Observer:
 
     def save(self, loop: Loop) -> None:
         """Write a checkpoint of the loop as it stands, and prune older ones."""
-        if not self.accelerator.is_main_process:
-            return
         checkpoint.write(
             self.folder,
             step=loop.step,
-            model=self.accelerator.unwrap_model(loop.model),
+            model=self._model(loop),
             tokenizer=self.loaded.tokenizer,
             processor=self.loaded.processor,
             optimizer=loop.optimizer,
             trainable=self.selected.names,
             state=loop.state(),
-            logs=run_folder.run_logs(self.folder),
+            logs=run_folder.run_logs(self.folder) if self.ranks.is_main else (),
             save_dtype=self.save_dtype,
             identity=self.identity,
             exposure=self.loaded.exposure,
+            ranks=self.ranks,
         )
-        if self.recipe.save_total_limit is not None:
-            best = self._best_step()
-            protected = {loop.step} | ({best} if best is not None else set())
-            checkpoint.prune(self.folder, keep=self.recipe.save_total_limit, protected=protected)
+        keep = self.recipe.save_total_limit
+        with self.ranks.together():
+            if keep is not None and self.ranks.is_main:
+                best = self._best_step()
+                protected = {loop.step} | ({best} if best is not None else set())
+                checkpoint.prune(self.folder, keep=keep, protected=protected)
 
     def finish(self, ended: Ended, *, wall_seconds: float) -> None:
         """Write ``result.json``, and for a run that ended the report and the model card."""

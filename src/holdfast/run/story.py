@@ -1,21 +1,21 @@
 """One run on one screen: recipe → plan → model and selection → data → training with moments → a folder to look at.
 
 A run folder holds ``recipe.yaml`` (resolved), ``plan.json``, ``metrics.jsonl``, ``records.jsonl``,
-``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``.
+``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``. Of a job of
+several ranks the main one alone reads and writes it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 
 from holdfast.data.batches import Batches
 from holdfast.data.encode import preview
@@ -24,9 +24,10 @@ from holdfast.errors import RunFolderError
 from holdfast.evaluate.suite import make_all, rules_in_play
 from holdfast.members import build
 from holdfast.models.compute import dtype_named, recompute_activations, set_masters
-from holdfast.models.cost import cost
+from holdfast.models.cost import Cost, cost
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded, load
+from holdfast.models.ranks import Ranks
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
@@ -34,14 +35,13 @@ from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.rollout.generate import positions
 from holdfast.run.observer import Observer, read_records, read_result
-from holdfast.selection import Selected
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.train import run_folder
 from holdfast.train.loop import Loop
 from holdfast.train.processes import accelerator as processes_accelerator
-from holdfast.train.processes import processes
+from holdfast.train.processes import processes, sharded, spread
 from holdfast.train.progress import Progress, Silent
 from holdfast.train.schedule import warmup
 from holdfast.train.sft import SFT
@@ -89,28 +89,30 @@ def run(
         UserError: the recipe cannot be carried out here, or the folder holds another run.
         NonFiniteLoss: training diverged; the folder keeps its last checkpoint.
     """
-    everyone = processes()
-    # One writer: the main process holds the lock for all.
-    with run_folder.lock(folder) if everyone.is_main_process else nullcontext():
-        before = read_result(folder)
-        everyone.wait_for_everyone()
+    ranks = processes()
+    progress = progress if progress is not None and ranks.is_main else Silent()
+    with ExitStack() as held:
+        with ranks.together():
+            if ranks.is_main:  # which holds the lock for all
+                held.enter_context(run_folder.lock(folder))
+        before = ranks.on_main(lambda: read_result(folder))
         if before is not None and before["status"] != "interrupted":
             _refuse_other(folder, before, recipe)
-            (progress or Silent()).said(f"{folder} is finished already")
+            progress.said(f"{folder} is finished already")
         else:
-            planned = planned or plan(recipe, allow_code=allow_code, num_processes=everyone.num_processes)
+            planned = planned or plan(recipe, allow_code=allow_code, num_processes=ranks.count)
             _carry_out(
                 recipe,
                 planned,
                 folder=folder,
-                progress=progress if progress is not None and everyone.is_main_process else Silent(),
+                progress=progress,
                 base_cache=base_cache,
                 allow_code=allow_code,
+                ranks=ranks,
             )
-        everyone.wait_for_everyone()
-    result = read_result(folder)
-    assert result is not None
-    return RunResult(folder, result["status"], result["steps"], tuple(read_records(folder)))
+        result = ranks.on_main(lambda: read_result(folder))
+        records = ranks.on_main(lambda: [record.to_json() for record in read_records(folder)])
+    return RunResult(folder, result["status"], result["steps"], tuple(map(Record.from_json, records)))
 
 
 def _carry_out(
@@ -121,19 +123,14 @@ def _carry_out(
     progress: Progress,
     base_cache: Path | None,
     allow_code: bool,
+    ranks: Ranks,
 ) -> None:
     started = time.monotonic()
-    seed_everything(recipe.seed)
+    seed_everything(recipe.seed, rank=ranks.index)
     accelerator = processes_accelerator(log_with=recipe.report_to or None, project_dir=str(folder))
     if recipe.report_to:
         accelerator.init_trackers("holdfast")
-    if accelerator.is_main_process:
-        run_folder.remove_litter(folder)
-        (folder / "result.json").unlink(missing_ok=True)
-        write_json(folder / "plan.json", planned.to_json())
-        resolved = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
-        (folder / "recipe.yaml").write_text(resolved, encoding="utf-8")
-
+    ranks.on_main(lambda: _begin(folder, recipe, planned))
     loaded = load(
         recipe.model_name_or_path,
         dtype=recipe.dtype,
@@ -145,7 +142,7 @@ def _carry_out(
     # The base's values are taken down here, before masters are restored; only the process that measures needs them.
     distance = (
         UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
-        if accelerator.is_main_process
+        if ranks.is_main
         else None
     )
     set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
@@ -159,7 +156,11 @@ def _carry_out(
         allow_code=allow_code,
     )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    method, model = _sft(recipe, loaded, rows, selected, accelerator=accelerator, allow_code=allow_code)
+    spent_by = cost(loaded.model, selected.names)
+    if recipe.gradient_checkpointing:
+        recompute_activations(loaded.model)
+    model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
+    method = _sft(recipe, loaded, rows, spent_by, model=model, ranks=ranks, allow_code=allow_code)
     method.batches.prepare(planned.steps)
     progress.said(preview(rows.take([0])[0], loaded.speaker))
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
@@ -178,16 +179,25 @@ def _carry_out(
         compute_dtype=settings.compute_dtype,
         last_step=planned.steps,
         base_cache=base_cache,
-        identity=_identity(recipe, loaded, rows),
+        identity=_identity(recipe, loaded, rows, ranks),
+        ranks=ranks,
     )
     observer.restore(loop)
     progress.started(planned.steps, at=loop.step)
     ended = observer.train(loop, planned)
     if ended.status != "interrupted":
-        verify_frozen(accelerator.unwrap_model(loop.model), frozen)
+        with ranks.together():
+            verify_frozen(loaded.model, frozen)
         observer.save(loop)
-    if accelerator.is_main_process:
-        observer.finish(ended, wall_seconds=time.monotonic() - started)
+    ranks.on_main(lambda: observer.finish(ended, wall_seconds=time.monotonic() - started))
+
+
+def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:
+    run_folder.remove_litter(folder)
+    (folder / "result.json").unlink(missing_ok=True)
+    write_json(folder / "plan.json", planned.to_json())
+    resolved = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(resolved, encoding="utf-8")
 
 
 def settings_of(recipe: Recipe, *, steps: int, stored: torch.dtype) -> Settings:
@@ -217,25 +227,28 @@ def signal_of(spec: Mapping[str, Any], *, allow_code: bool = False) -> Signal:
 
 
 def _sft(
-    recipe: Recipe, loaded: Loaded, rows: Source, selected: Selected, *, accelerator: Accelerator, allow_code: bool
-) -> tuple[SFT, torch.nn.Module]:
-    """Return the method, and the model as Accelerate wraps it for this machine."""
+    recipe: Recipe,
+    loaded: Loaded,
+    rows: Source,
+    spent_by: Cost,
+    *,
+    model: torch.nn.Module,
+    ranks: Ranks,
+    allow_code: bool,
+) -> SFT:
+    """Return the method; ``model`` is the loaded one as it is called in training."""
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    if recipe.gradient_checkpointing:
-        recompute_activations(loaded.model)
     batches = Batches(
         rows,
         seed=recipe.seed,
         per_device_train_batch_size=recipe.per_device_train_batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         pad_token_id=loaded.tokenizer.pad_token_id,
-        process_index=accelerator.process_index,
-        num_processes=accelerator.num_processes,
+        process_index=ranks.index,
+        num_processes=ranks.count,
     )
-    spent_by = cost(loaded.model, selected.names)
-    wrapped = accelerator.prepare_model(loaded.model)
-    engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=wrapped)
-    return SFT(engine, batches, spent_by, accelerator.device), wrapped
+    engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=model)
+    return SFT(engine, batches, spent_by, next(model.parameters()).device)
 
 
 def _longest(*limits: int | None) -> int | None:
@@ -243,8 +256,10 @@ def _longest(*limits: int | None) -> int | None:
     return min(known) if known else None
 
 
-def _identity(recipe: Recipe, loaded: Loaded, rows: Source) -> dict[str, str]:
-    return {
+def _identity(recipe: Recipe, loaded: Loaded, rows: Source, ranks: Ranks) -> dict[str, str]:
+    # Rows of a step and the order of sums depend on the ranks.
+    spread_over = {"processes": f"{ranks.count}{', sharded' if sharded() else ''}"} if ranks.count > 1 else {}
+    return spread_over | {
         "recipe": recipe.hash(),
         "base": loaded.fingerprint,
         "tokenizer": loaded.tokenizer_fingerprint,

@@ -4,6 +4,8 @@
 a resumed run needs: float32 masters, optimizer, random states, the caller's own state) and one ``manifest.json`` over
 both. A save writes a private folder, makes every file durable, writes the manifest last and renames once, so a folder
 named ``checkpoint-N`` is whole or damaged by something else; `newest` tells which. No pickle anywhere.
+
+Of a job of several ranks all call `write`, `newest` and `restore`; the main one reads and writes the folder.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,10 @@ from safetensors import SafetensorError
 
 from holdfast.errors import CheckpointError, RunFolderError
 from holdfast.models import rng
-from holdfast.models.compute import exported
 from holdfast.models.durable import appearing, discard, file_facts, fsync, fsync_tree, write_json
+from holdfast.models.ranks import ALONE, Ranks
 from holdfast.train import training_state
+from holdfast.train.export import write_export
 from holdfast.train.run_folder import (
     cut_logs,
     free_bytes,
@@ -72,6 +76,7 @@ def write(
     identity: Mapping[str, str],
     processor: Any | None = None,
     exposure: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Save ``checkpoint-<step>`` and return its folder. The live model and the random states are not touched.
 
@@ -89,41 +94,37 @@ def write(
         save_dtype: Of the export.
         identity: What must agree for a resume (hashes of recipe, data, base, …).
         exposure: Written as ``exposure.json``: what the model has seen in pre-training.
+        ranks: Of the job; every one's random state is saved.
 
     Raises:
         RunFolderError: the disk refuses; older checkpoints are untouched and nothing unfinished stays.
         NonFiniteLoss: a trainable weight is NaN or infinite.
     """
     folder = run_folder / f"checkpoint-{step}"
-    if folder.exists() or folder.is_symlink():
-        try:
-            _refuse_other(verify(folder), folder, identity)
-        except CheckpointError as fault:
-            log.warning("%s is replaced: %s", folder, fault)
-            discard(folder)
-        else:
-            return folder
+    if ranks.on_main(lambda: _is_saved(folder, identity)):
+        return folder
     names = training_state.first_names(model, trainable)
-    masters = training_state.masters_of(model, names)
+    masters = training_state.masters_of(model, names, ranks=ranks)
+    random_states = ranks.gathered(rng.capture())
     try:
-        with appearing(folder) as private:
-            _write_export(private, model, tokenizer, processor, save_dtype, exposure)
-            _write_training(private / "training", model, masters, optimizer, names, state)
-            fsync_tree(private)
-            files = {
-                path.relative_to(private).as_posix(): file_facts(path)
-                for path in sorted(private.rglob("*"))
-                if path.is_file()
-            }
-            body = {
-                "format": FORMAT,
-                "step": step,
-                "files": files,
-                "identity": dict(identity),
-                "logs": pin_logs(run_folder, logs),
-            }
-            write_json(private / MANIFEST, body | {"sha256": _seal(body)})
-            fsync(private)
+        with ranks.together(), appearing(folder) if ranks.is_main else nullcontext() as private:
+            write_export(
+                private,
+                model=model,
+                beside=(tokenizer,) if processor is None else (tokenizer, processor),
+                save_dtype=save_dtype,
+                exposure=exposure,
+                ranks=ranks,
+            )
+            training = None if private is None else private / "training"
+            facts = _write_tensors(training, model, masters, optimizer, ranks=ranks)
+            with ranks.together():
+                if private is not None:
+                    facts |= {"rng": random_states[0], "rng_of_others": random_states[1:]}
+                    write_json(
+                        private / "training" / "state.json", facts | {"state": dict(state), "trainable": sorted(names)}
+                    )
+                    _seal_folder(private, step=step, identity=identity, logs=pin_logs(run_folder, logs))
     except (OSError, SafetensorError) as fault:
         free = free_bytes(run_folder)
         raise RunFolderError(
@@ -133,31 +134,23 @@ def write(
     return folder
 
 
-def newest(run_folder: Path, *, identity: Mapping[str, str] | None) -> Checkpoint | None:
+def newest(run_folder: Path, *, identity: Mapping[str, str] | None, ranks: Ranks = ALONE) -> Checkpoint | None:
     """Return the checkpoint with the most steps whose every byte verifies; None if the folder holds none at all.
 
     Args:
         run_folder: Where the checkpoints lie.
         identity: What the run that wants to resume is; None asks for no agreement (evaluation, diagnosis).
+        ranks: Of the job; only the main one looks.
 
     Raises:
         CheckpointError: there are checkpoints, but none is intact. Training never starts over silently.
         RunFolderError: the newest intact one belongs to a different run; the differences are listed.
     """
-    skipped: list[str] = []
-    for step, path in sorted(_checkpoints(run_folder).items(), reverse=True):
-        try:
-            manifest = verify(path)
-        except CheckpointError as fault:
-            skipped.append(f"{path.name} is skipped: {fault}")
-            log.warning("%s is skipped: %s", path, fault)
-            continue
-        if identity is not None:
-            _refuse_other(manifest, path, identity)
-        return Checkpoint(path, step, manifest, tuple(skipped))
-    if skipped:
-        raise CheckpointError(f"{run_folder} holds checkpoints, but none is intact. " + " ".join(skipped))
-    return None
+    found = ranks.on_main(lambda: _newest(run_folder, identity))
+    if found is None:
+        return None
+    step, manifest, skipped = found
+    return Checkpoint(run_folder / f"checkpoint-{step}", step, manifest, tuple(skipped))
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -181,19 +174,22 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def restore(checkpoint: Checkpoint, *, model: Any, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
+def restore(
+    checkpoint: Checkpoint, *, model: Any, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
+) -> Mapping[str, Any]:
     """Put masters, optimizer and random states back bit for bit; return the caller's own ``state``.
 
     Args:
         checkpoint: From `newest`.
         model: Loaded from the run's base, with the same weights made trainable (`holdfast.models.compute.set_masters`).
         optimizer: Made over the same parameters in the same groups.
+        ranks: As many as when it was saved (`identity` is to say so); each gets its own random state back.
 
     Raises:
         CheckpointError: the checkpoint does not fit the model or the optimizer, or holds no training state.
     """
     folder = checkpoint.path / "training"
-    facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    facts = ranks.on_main(lambda: json.loads((folder / "state.json").read_text(encoding="utf-8")))
     if facts["optimizer"] is None:
         raise CheckpointError(f"{checkpoint.path} was saved without an optimizer; training cannot go on from it")
     trainable = frozenset(facts["trainable"])
@@ -201,10 +197,10 @@ def restore(checkpoint: Checkpoint, *, model: Any, optimizer: torch.optim.Optimi
     if trainable != learning:
         odd = sorted(trainable ^ learning)[:10]
         raise CheckpointError(f"other weights learn than in {checkpoint.path}: {', '.join(odd)}")
-    training_state.put_masters(model, trainable, training_state.read_tensors(folder / "masters.safetensors"))
-    saved = training_state.Saved(training_state.read_tensors(folder / "optimizer.safetensors"), facts["optimizer"])
-    training_state.into_optimizer(optimizer, model, saved)
-    rng.restore(facts["rng"])
+    training_state.put_masters(model, trainable, training_state.Stored(folder / "masters.safetensors", ranks=ranks))
+    stored = training_state.Stored(folder / "optimizer.safetensors", ranks=ranks)
+    training_state.into_optimizer(optimizer, model, stored=stored, facts=facts["optimizer"])
+    rng.restore(facts["rng"] if ranks.is_main else facts["rng_of_others"][ranks.index - 1])
     state: Mapping[str, Any] = facts["state"]
     return state
 
@@ -237,47 +233,68 @@ def prune(run_folder: Path, *, keep: int, protected: Collection[int] = ()) -> li
     return removed
 
 
-def _write_export(
-    folder: Path,
-    model: Any,
-    tokenizer: Any,
-    processor: Any | None,
-    save_dtype: torch.dtype,
-    exposure: Mapping[str, Any] | None,
-) -> None:
-    dtype_before = model.config.dtype
+def _is_saved(folder: Path, identity: Mapping[str, str]) -> bool:
+    """Whether this very checkpoint is there and intact; a damaged one is removed."""
+    if not (folder.exists() or folder.is_symlink()):
+        return False
     try:
-        with exported(model, save_dtype):
-            model.save_pretrained(folder)
-    finally:
-        model.config.dtype = dtype_before
-    tokenizer.save_pretrained(folder)
-    if processor is not None:
-        processor.save_pretrained(folder)
-    if exposure is not None:
-        write_json(folder / "exposure.json", dict(exposure))
+        _refuse_other(verify(folder), folder, identity)
+    except CheckpointError as fault:
+        log.warning("%s is replaced: %s", folder, fault)
+        discard(folder)
+        return False
+    return True
 
 
-def _write_training(
-    folder: Path,
+def _newest(run_folder: Path, identity: Mapping[str, str] | None) -> tuple[int, dict[str, Any], list[str]] | None:
+    skipped: list[str] = []
+    for step, path in sorted(_checkpoints(run_folder).items(), reverse=True):
+        try:
+            manifest = verify(path)
+        except CheckpointError as fault:
+            skipped.append(f"{path.name} is skipped: {fault}")
+            log.warning("%s is skipped: %s", path, fault)
+            continue
+        if identity is not None:
+            _refuse_other(manifest, path, identity)
+        return step, manifest, skipped
+    if skipped:
+        raise CheckpointError(f"{run_folder} holds checkpoints, but none is intact. " + " ".join(skipped))
+    return None
+
+
+def _write_tensors(
+    folder: Path | None,
     model: Any,
     masters: Mapping[str, torch.Tensor],
     optimizer: torch.optim.Optimizer | None,
-    trainable: frozenset[str],
-    state: Mapping[str, Any],
-) -> None:
-    folder.mkdir()
-    training_state.write_tensors(folder / "masters.safetensors", masters)
+    *,
+    ranks: Ranks,
+) -> dict[str, Any]:
+    """Write masters and optimizer; return what is to be known of the optimizer beside its tensors."""
+    if folder is not None:
+        folder.mkdir()
     saved = None if optimizer is None else training_state.of_optimizer(optimizer, model)
-    if saved is not None:
-        training_state.write_tensors(folder / "optimizer.safetensors", saved.tensors)
-    facts = {
-        "optimizer": None if saved is None else saved.facts,
-        "rng": rng.capture(),
-        "state": dict(state),
-        "trainable": sorted(trainable),
+    parts = {"masters": masters} if saved is None else {"masters": masters, "optimizer": saved.tensors}
+    for name, tensors in parts.items():
+        path = None if folder is None else folder / f"{name}.safetensors"
+        training_state.write_tensors(path, tensors, ranks=ranks)
+    return {"optimizer": None if saved is None else saved.facts}
+
+
+def _seal_folder(folder: Path, *, step: int, identity: Mapping[str, str], logs: Mapping[str, Any]) -> None:
+    """Make every file durable, then write the manifest over all of them."""
+    fsync_tree(folder)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    body = {
+        "format": FORMAT,
+        "step": step,
+        "files": {path.relative_to(folder).as_posix(): file_facts(path) for path in paths},
+        "identity": dict(identity),
+        "logs": dict(logs),
     }
-    write_json(folder / "state.json", facts)
+    write_json(folder / MANIFEST, body | {"sha256": _seal(body)})
+    fsync(folder)
 
 
 def _checkpoints(run_folder: Path) -> dict[int, Path]:

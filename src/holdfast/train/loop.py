@@ -28,9 +28,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from holdfast.errors import NonFiniteLoss
 from holdfast.models.compute import compute
+from holdfast.models.ranks import Ranks
+from holdfast.models.sharding import local
 from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
 from holdfast.train.meters import lost_update_fraction, sample, swallowed_update_fraction
@@ -69,7 +73,8 @@ class Loop:
     """Training of one model by one method; `state` and `resume` make it continue where it was.
 
     Args:
-        model: Trainable weights and ``requires_grad`` as `models.compute.set_masters` leaves them.
+        model: Trainable weights and ``requires_grad`` as `models.compute.set_masters` leaves them; on its device, and
+            spread over the ranks of the job (`processes.spread`).
         method: Batches and loss.
         settings: How to step.
         accelerator: Made by the caller, who knows devices and trackers.
@@ -77,14 +82,15 @@ class Loop:
 
     def __init__(self, model: nn.Module, method: Method, *, settings: Settings, accelerator: Accelerator) -> None:
         self.settings, self.method, self.accelerator = settings, method, accelerator
+        self.model, self.ranks = model, Ranks.here()
         self.trainable = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = make_optimizer(self.trainable, settings)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.optimizer = make_optimizer(self.trainable, settings)
         self.step = 0
         self.spent = Spent()
         self._seconds = 0.0
         self._tokens_at_log = 0.0
         self._interrupted = False
+        self._interrupted_somewhere = False
 
     def run(
         self,
@@ -97,13 +103,14 @@ class Loop:
         """Train until the budget is used up, a decision says stop, or the user interrupts.
 
         A first interrupt (SIGINT or SIGTERM) finishes the step and saves; a second one ends at once, which is safe
-        because a checkpoint appears whole or not at all.
+        because a checkpoint appears whole or not at all. Of several ranks one may hear it first: all end at the step
+        after which all know.
 
         Args:
             moments: Steps to measure at. Step 0 is a moment only of a run that starts there.
             on_moment: Measures and decides. Called on every rank; the decision of rank 0 counts.
-            on_log: Receives one line of metrics every ``logging_steps``.
-            save: Writes a checkpoint of the loop.
+            on_log: Receives one line of metrics every ``logging_steps``. Called on every rank.
+            save: Writes a checkpoint of the loop. Called on every rank.
 
         Raises:
             NonFiniteLoss: before a weight is touched by NaN or infinity.
@@ -122,9 +129,9 @@ class Loop:
                     on_log({**metrics, **self._pace()})
                 saves_now = self.settings.save_steps and self.step % self.settings.save_steps == 0
                 stops = self.step in moments and self._stops(on_moment, save)
-                if self._interrupted or saves_now:
+                if self._ends or saves_now:
                     save(self)
-                if self._interrupted:
+                if self._ends:
                     return self._ended("interrupted")
                 if stops:
                     return self._ended("stopped")
@@ -140,8 +147,12 @@ class Loop:
         self.spent = Spent.from_json(state["spent"])
         self.method.seek(state["cursor"])
 
+    @property
+    def _ends(self) -> bool:
+        return self._interrupted if self.ranks.count == 1 else self._interrupted_somewhere
+
     def _one_step(self) -> dict[str, float]:
-        settings, accelerator = self.settings, self.accelerator
+        settings = self.settings
         rate = learning_rate(
             settings.lr_scheduler_type,
             self.step,
@@ -157,11 +168,12 @@ class Loop:
             last = number == len(batches) - 1
             with self._accumulating(last), compute(self.model, settings.compute_dtype):
                 out = self.method.loss(batch, totals)
-                accelerator.backward(out.loss)
+                torch.autograd.backward(out.loss)
             for name, value in out.sums.items():
                 sums[name] = sums.get(name, 0.0) + value
         norm = self._clip()
-        summed = self._reduced(sums)
+        summed = self._reduced({**sums, "interrupted": float(self._interrupted)})
+        self._interrupted_somewhere |= summed.pop("interrupted") > 0
         if not (math.isfinite(summed["loss"]) and math.isfinite(norm)):
             raise NonFiniteLoss(
                 f"step {self.step + 1}: loss {summed['loss']}, gradient norm {norm}. No weight was touched and nothing "
@@ -178,50 +190,63 @@ class Loop:
     def _step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         cost = self.method.step_cost(batches)
         # All ranks' work is one run's work; a step is one step.
-        return cost if self.accelerator.num_processes == 1 else {**self._reduced(cost), "steps": 1}
+        return cost if self.ranks.count == 1 else {**self._reduced(cost), "steps": 1}
 
     def _metered_step(self) -> dict[str, float]:
         """Take the first step at the full rate, and ask how much of it the weights' own dtype swallows, or would."""
-        weights = {str(number): weight for number, weight in enumerate(self.trainable)}
-        before = sample(weights)
+        before = sample(self._slices())
         metrics = self._one_step()
+        after = sample(self._slices())
         if any(weight.dtype in (torch.bfloat16, torch.float16) for weight in self.trainable):
-            moments = {name: self.optimizer.state[weight]["exp_avg"] for name, weight in weights.items()}
-            share = lost_update_fraction(before, sample(weights), meant=sample(moments))
+            states = [self.optimizer.state[weight] for weight in self.trainable]
+            meant = sample({str(n): local(state["exp_avg"]) for n, state in enumerate(states)})
+            share = lost_update_fraction(before, after, meant=meant)
+            of = sum(int((moment != 0).sum()) for moment in meant.values())
         else:
             assert self.settings.swallow_dtype is not None
-            share = swallowed_update_fraction(before, sample(weights), dtype=self.settings.swallow_dtype)
+            share = swallowed_update_fraction(before, after, dtype=self.settings.swallow_dtype)
+            of = sum(int((after[name] != old).sum()) for name, old in before.items())
+        if self.ranks.count > 1:  # of slices each rank knows its own
+            summed = self._reduced({"lost": (share or 0.0) * of, "of": of})
+            share = summed["lost"] / summed["of"] if summed["of"] else None
         return metrics if share is None else {**metrics, "swallowed_update_fraction": share}
+
+    def _slices(self) -> dict[str, torch.Tensor]:
+        return {str(number): local(weight) for number, weight in enumerate(self.trainable)}
 
     @contextmanager
     def _accumulating(self, last: bool) -> Iterator[None]:
-        if last or self.accelerator.num_processes == 1:
+        # DDP sums gradients once a step. Shards are summed after every micro-batch: whole gradients would not fit.
+        if last or not isinstance(self.model, DistributedDataParallel):
             yield
         else:
-            with self.accelerator.no_sync(self.model):
+            with self.model.no_sync():
                 yield
 
     def _clip(self) -> float:
+        gradients = [weight.grad for weight in self.trainable if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        whole_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         limit = self.settings.max_grad_norm or math.inf
-        return float(self.accelerator.clip_grad_norm_(self.trainable, limit))
+        nn.utils.clip_grads_with_norm_(self.trainable, limit, whole_norm)
+        return float(whole_norm)
 
     def _reduced(self, sums: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
-        if self.accelerator.num_processes == 1:
+        if self.ranks.count == 1:
             return {name: float(value) for name, value in sums.items()}
         device = self.accelerator.device
         values = torch.tensor([float(value) for value in sums.values()], dtype=torch.float64, device=device)
-        return dict(zip(sums, self.accelerator.reduce(values, "sum").tolist(), strict=True))
+        torch.distributed.all_reduce(values)
+        return dict(zip(sums, values.tolist(), strict=True))
 
     def _stops(self, on_moment: Callable[[Moment], Decision | None], save: Callable[[Loop], None]) -> bool:
         moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))
         decision = on_moment(moment)
         self.model.train()
-        verdict = torch.tensor(
-            int(decision is not None and decision.verdict is Verb.STOP), device=self.accelerator.device
-        )
-        if self.accelerator.num_processes > 1:
-            torch.distributed.broadcast(verdict, src=0)
-        return bool(verdict.item())
+        stops = self.ranks.is_main and decision is not None and decision.verdict is Verb.STOP
+        summed = self._reduced({"stops": float(stops), "interrupted": float(self._interrupted)})
+        self._interrupted_somewhere |= summed["interrupted"] > 0
+        return summed["stops"] > 0
 
     def _pace(self) -> dict[str, float]:
         """Return speed since the last line: wall-clock figures are in metrics only, never in records."""

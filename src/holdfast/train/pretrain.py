@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from holdfast.data.batches import collate
 from holdfast.data.encode import encode_all
 from holdfast.environments import MIXTURES, TEXTS
-from holdfast.errors import Fault, RecipeError, RunFolderError
+from holdfast.errors import Fault, RecipeError, RunFolderError, UserError
 from holdfast.members import build, find
 from holdfast.models.compute import dtype_named
 from holdfast.models.word_tokenizer import build as build_tokenizer
@@ -34,6 +34,7 @@ from holdfast.train import checkpoint, run_folder
 from holdfast.train.loop import Loop
 from holdfast.train.method import Batch, MicroLoss
 from holdfast.train.processes import accelerator as processes_accelerator
+from holdfast.train.processes import processes
 from holdfast.train.progress import Progress, Silent
 from holdfast.train.stepping import Settings, seed_everything
 
@@ -111,7 +112,7 @@ class _Rows:
     step: int = field(default=0)
 
     def next_step(self) -> Sequence[Batch]:
-        own = range(self.accelerator.process_index, self.batch_size, self.accelerator.num_processes)
+        own = range(self.batch_size)
         examples = [self.mixture.example(number, step=self.step, seed=self.seed) for number in own]
         self.step += 1
         # Rows of like length share a micro-batch: the gradient of the step is the same, with a third less padding.
@@ -169,11 +170,14 @@ def pretrain(path: Path, output: Path, *, progress: Progress | None = None) -> P
     Raises:
         RecipeError: the recipe has faults.
         RunFolderError: ``output`` holds a finished model already.
+        UserError: it was launched in several processes.
     """
     progress = progress or Silent()
     recipe = read_recipe(path)
     if (output / "config.json").exists():
         raise RunFolderError(f"{output} holds a model already; models are not overwritten, choose another folder")
+    if processes().count > 1:
+        raise UserError("pre-training runs in one process; start it without a launcher")
     mixture: Mixture = build("mixture", recipe.mixture, MIXTURES)
     folder = output / UNFINISHED
     with run_folder.lock(folder):
@@ -183,6 +187,7 @@ def pretrain(path: Path, output: Path, *, progress: Progress | None = None) -> P
         model = make_model(recipe, tokenizer)
         progress.said(f"{sum(weight.numel() for weight in model.parameters()):,} parameters, {len(tokenizer)} words")
         accelerator = processes_accelerator()
+        model = model.to(accelerator.device)
         rows = _Rows(
             mixture=mixture,
             tokenizer=tokenizer,
@@ -264,7 +269,7 @@ def _train(
         checkpoint.write(
             folder,
             step=state.step,
-            model=loop.accelerator.unwrap_model(state.model),
+            model=state.model,
             tokenizer=tokenizer,
             optimizer=state.optimizer,
             trainable=names,

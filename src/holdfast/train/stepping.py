@@ -47,8 +47,12 @@ def make_optimizer(weights: Sequence[nn.Parameter], settings: Settings) -> torch
     )
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the random states that libraries draw from (dropout, initialization). Data order never depends on them."""
+def seed_everything(seed: int, *, rank: int = 0) -> None:
+    """Seed the random states that libraries draw from (dropout, initialization). Data order never depends on them.
+
+    Ranks draw different numbers, or the same neurons would be dropped for all of their rows.
+    """
+    seed += 1_000_003 * rank
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

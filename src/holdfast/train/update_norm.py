@@ -77,7 +77,11 @@ class UpdateNorm:
             ``update_norm`` and ``update_norm_trained``; None where the base's norm is 0.
         """
         named = dict(model.named_parameters())
-        moved = math.sqrt(math.fsum(_squared_distance(named[name], self._base(name)) for name in self._loaded_dtypes))
+        return self.read_weights((name, named[name]) for name in self._loaded_dtypes)
+
+    def read_weights(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, float | None]:
+        """As `read`, of the weights that learn as they come, each once (`holdfast.models.compute.exported_weights`)."""
+        moved = math.sqrt(math.fsum(_squared_distance(now, self._base(name)) for name, now in weights))
         return {
             UPDATE_NORM: moved / self._norm if self._norm else None,
             UPDATE_NORM_TRAINED: moved / self._norm_trained if self._norm_trained else None,
