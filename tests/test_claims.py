@@ -79,3 +79,7 @@ def test_every_row_has_bounds_that_both_verdicts_can_come_of(rows):
     for row in rows:
         above, below = row.quantity.get("above"), row.quantity.get("below")
         assert above is None or below is None or above < below, row.id
+
+
+def test_every_row_names_study_files_that_exist(rows):
+    assert [study for row in rows for study in row.studies if not (ROOT / study).is_file()] == []

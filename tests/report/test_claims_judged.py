@@ -13,7 +13,7 @@ import yaml
 from holdfast.errors import RecipeError, UserError
 from holdfast.records import Estimate, Outcome, Record, Sample
 from holdfast.report import load_runs, write_records
-from holdfast.report.claims import claims_json, claims_table, evidence, judge, read_claims
+from holdfast.report.claims import claims_json, evidence, judge, read_claims, tally, told
 from holdfast.report.run_data import RunData
 from holdfast.statistics import rate_by_cluster
 
@@ -73,7 +73,7 @@ BOTH = [*FULL, *ATTENTION]
 
 
 def row(quantity, **others):
-    base = {"id": "a-claim", "seed": "000", "quote": "words", "where": "5", "study": "studies/figure1.yaml"}
+    base = {"id": "a-claim", "seed": "000", "quote": "words", "where": "5", "studies": ["studies/figure1.yaml"]}
     return {**base, "quantity": quantity, **others}
 
 
@@ -86,6 +86,7 @@ def claims_of(tmp_path, *rows, **others):
             "tenth": {"trainable": "full", "learning_rate": "largest/10"},
         },
         "claims": list(rows),
+        "suites": {"validation": ["id"]},
         **others,
     }
     path = tmp_path / "claims.yaml"
@@ -271,7 +272,8 @@ def test_verdicts_come_from_committed_records_found_by_name(make_study, tmp_path
     (kept,) = judge(claims, evidence([folder], claims))
     (whole,) = judge(claims, evidence([study], claims))
     assert kept.verdict == "holds"
-    assert claims_table([kept]) == claims_table([whole])
+    assert told([kept]) == told([whole])
+    assert tally([kept]) == "1 verdicts on 1 claims: 1 holds"
     assert json.loads(json.dumps(claims_json([kept])))[0]["n"] == 180
     with pytest.raises(UserError, match="no claim is decided by a study called results"):
         evidence([tmp_path / "results"], claims)

@@ -51,11 +51,14 @@ def report(
 
 def _claims(folders: list[Path], file: Path, *, as_json: bool) -> None:
     from holdfast.cli.console import console, show
-    from holdfast.report.claims import claims_json, claims_table, committed, evidence, judge, read_claims
+    from holdfast.report.claims import LEGEND, claims_json, committed, evidence, judge, read_claims, tally, told
 
     claims = read_claims(file)
     judged = judge(claims, evidence(folders or committed(file), claims))
     if as_json:
         typer.echo(json.dumps(claims_json(judged), indent=1, ensure_ascii=False))
-    else:
-        show(console(), claims_table(judged))
+        return
+    for claim in told(judged):
+        typer.echo(f"\n{claim.heading}")
+        show(console(), claim.table)
+    typer.echo(f"\n{tally(judged)}\n{LEGEND}")

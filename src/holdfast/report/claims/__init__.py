@@ -7,18 +7,20 @@ One file a kind of quantity (``level change compare best sooner spread trend cos
 from holdfast.report.claims.evidence import committed, evidence
 from holdfast.report.claims.judging import Judged, Verdict, judge
 from holdfast.report.claims.rows import KINDS, Claim, Claims, read_claims
-from holdfast.report.claims.telling import claims_json, claims_table
+from holdfast.report.claims.telling import LEGEND, claims_json, tally, told
 
 __all__ = [
     "KINDS",
+    "LEGEND",
     "Claim",
     "Claims",
     "Judged",
     "Verdict",
     "claims_json",
-    "claims_table",
     "committed",
     "evidence",
     "judge",
     "read_claims",
+    "tally",
+    "told",
 ]

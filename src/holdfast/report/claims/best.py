@@ -17,8 +17,8 @@ class Best:
     Attributes:
         arm, against: Names that may stand for several arms each, for example one module at every learning rate.
         suite: What is compared once the best are chosen.
-        by: ``final`` (the arm by the suite ``id``, its last moment), ``id`` (arm and moment by ``id``) or ``ood`` (arm
-            and moment by the compared suite itself: an oracle); see `holdfast.report.choosing`.
+        by: ``final`` (the arm by the suite ``validation``, its last moment), ``id`` (arm and moment by it) or ``ood``
+            (arm and moment by the compared suite itself: an oracle); see `holdfast.report.choosing`.
         above, below: Bounds of the difference.
     """
 
@@ -31,7 +31,7 @@ class Best:
 
     def measure(self, cell: Cell) -> Measured:
         """Return the difference of the two chosen with its interval, in which the choosing has no part."""
-        suite, known = cell.suite(self.suite), cell.suite("id")
+        suite, known = cell.suite(self.suite), cell.suite("validation")
         first, second = (
             choose(cell.several(name), by=self.by, known=known, asked=suite) for name in (self.arm, self.against)
         )

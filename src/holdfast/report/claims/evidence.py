@@ -24,7 +24,7 @@ def evidence(folders: Sequence[Path], claims: Claims) -> dict[str, list[RunData]
         UserError: a folder is called like no study of the claims.
         RunFolderError: a folder holds no runs.
     """
-    names = {claim.evidence for claim in claims.claims}
+    names = {name for claim in claims.claims for name in claim.evidence}
     found = {folder.resolve().name: folder for folder in folders}
     strangers = [name for name in found if name not in names]
     if strangers:

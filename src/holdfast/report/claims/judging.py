@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.errors import NotRecorded
 from holdfast.report.claims.base import Cell, Measured, Quantity, matching
@@ -39,6 +39,7 @@ class Judged:
 
     Attributes:
         claim: The row.
+        study: Name of the study whose records were read.
         of: Task, base and variant in words; empty if there are no records.
         verdict: What became of it.
         measured: The number; None if there is none.
@@ -46,6 +47,7 @@ class Judged:
     """
 
     claim: Claim
+    study: str
     of: str
     verdict: Verdict
     measured: Measured | None = None
@@ -57,21 +59,26 @@ def judge(claims: Claims, evidence: Mapping[str, Sequence[RunData]]) -> list[Jud
 
     Args:
         claims: The rows.
-        evidence: The study's name (`Claim.evidence`) to its runs.
+        evidence: A study's name (`Claim.evidence`) to its runs.
     """
-    return [verdict for claim in claims.claims for verdict in _judge(claim, claims, evidence.get(claim.evidence, ()))]
+    return [
+        verdict
+        for claim in claims.claims
+        for study in claim.evidence
+        for verdict in _judge(claim, claims, study, evidence.get(study, ()))
+    ]
 
 
-def _judge(claim: Claim, claims: Claims, runs: Sequence[RunData]) -> Iterator[Judged]:
+def _judge(claim: Claim, claims: Claims, study: str, runs: Sequence[RunData]) -> Iterator[Judged]:
     own = [run for run in matching(runs, claim.only) if run.records]
     if not own:
         why = "there are no records of this study" if not runs else "the study has no such runs"
-        yield Judged(claim, "", Verdict.CANNOT_TELL, why=why)
+        yield Judged(claim, study, "", Verdict.CANNOT_TELL, why=why)
     for section in sections(own):
         for quantity in asked(claim.quantity):
             for variant in _variants(claim, quantity, Cell(section, claims.arms, claims.suites)):
                 cell = Cell(section, claims.arms, claims.suites, variant)
-                yield from _on_cell(claim, quantity, cell)
+                yield from _on_cell(claim, study, quantity, cell)
 
 
 def _variants(claim: Claim, quantity: Mapping[str, Any], cell: Cell) -> list[dict[str, str]]:
@@ -85,37 +92,44 @@ def _variants(claim: Claim, quantity: Mapping[str, Any], cell: Cell) -> list[dic
     return [{claim.each: value} for value in values if value is not None] or [{}]
 
 
-def _on_cell(claim: Claim, quantity: Mapping[str, Any], cell: Cell) -> Iterator[Judged]:
+def _on_cell(claim: Claim, study: str, quantity: Mapping[str, Any], cell: Cell) -> Iterator[Judged]:
     purpose = every(quantity)
     open_suites = [] if purpose is None else [suite.name for suite in cell.section.suites_for(purpose)]
     for one in [quantity] if purpose is None else [{**quantity, "suite": suite} for suite in open_suites]:
         listed = [one[key] for key in ARMS if isinstance(claim.quantity.get(key), list)]
         variant = [f"{key.split('.')[-1]} {value}" for key, value in cell.variant.items()]
         of = "; ".join([cell.section.name, *variant, *listed, *([one["suite"]] if purpose else [])])
-        yield _verdict(claim, one, cell, of)
+        verdict, measured, why = _verdict(claim, one, cell)
+        yield Judged(claim, study, of, verdict, measured, why)
 
 
-def _verdict(claim: Claim, told: Mapping[str, Any], cell: Cell, of: str) -> Judged:
+class _Found(NamedTuple):
+    verdict: Verdict
+    measured: Measured | None
+    why: str
+
+
+def _verdict(claim: Claim, told: Mapping[str, Any], cell: Cell) -> _Found:
     quantity = build_quantity(told)
     try:
         measured = quantity.measure(cell)
     except NotRecorded as fault:
-        return Judged(claim, of, Verdict.CANNOT_TELL, why=str(fault))
+        return _Found(Verdict.CANNOT_TELL, None, str(fault))
     if measured.seeds < claim.seeds:
         why = f"{measured.seeds} of at least {claim.seeds} seeds"
-        return Judged(claim, of, Verdict.OUT_OF_RANGE, measured, why)
+        return _Found(Verdict.OUT_OF_RANGE, measured, why)
     for need in claim.needs:
         needed = build_quantity(filled(need, told))
         try:
             found = needed.measure(cell)
         except NotRecorded as fault:
-            return Judged(claim, of, Verdict.CANNOT_TELL, measured, f"a precondition is not recorded: {fault}")
+            return _Found(Verdict.CANNOT_TELL, measured, f"a precondition is not recorded: {fault}")
         if not within(found.estimate.value, needed):
             why = f"needs {bounds_told(needed, found.unit)}, found {found.words} ({value_told(found)})"
-            return Judged(claim, of, Verdict.OUT_OF_RANGE, measured, why)
+            return _Found(Verdict.OUT_OF_RANGE, measured, why)
     verdict = decide(measured, quantity)
     why = "the interval reaches beyond the bound" if verdict is Verdict.CANNOT_TELL else ""
-    return Judged(claim, of, verdict, measured, why)
+    return _Found(verdict, measured, why)
 
 
 def decide(measured: Measured, quantity: Quantity) -> Verdict:

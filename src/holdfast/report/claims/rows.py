@@ -50,7 +50,7 @@ class _Row(BaseModel):
     quote: str
     where: str
     also: list[Quote] = Field(default_factory=list)
-    study: str
+    studies: list[str] = Field(min_length=1)
     quantity: dict[str, Any]
     needs: list[dict[str, Any]] = Field(default_factory=list)
     only: dict[str, str | list[str]] = Field(default_factory=dict)
@@ -77,7 +77,7 @@ class Claim:
         seed: The document it is from.
         quote, where: Its exact words, and where they stand.
         also: Where else it is said.
-        study: The study file that decides it.
+        studies: The study files that decide it.
         quantity: What is measured, as written; see `asked`.
         needs: What must hold on the cell for the claim to be in range, judged by the values alone.
         only: Facts of the runs that the claim speaks of, for example ``data.environment: navigation``.
@@ -91,7 +91,7 @@ class Claim:
     quote: str
     where: str
     also: tuple[Quote, ...]
-    study: str
+    studies: tuple[str, ...]
     quantity: Mapping[str, Any]
     needs: tuple[Mapping[str, Any], ...]
     only: Selector
@@ -100,14 +100,9 @@ class Claim:
     note: str
 
     @property
-    def evidence(self) -> str:
-        """The name of the study, by which its records are found."""
-        return Path(self.study).stem
-
-    @property
-    def command(self) -> str:
-        """The command that makes the runs."""
-        return f"holdfast study {self.study}"
+    def evidence(self) -> dict[str, str]:
+        """The names of its studies, by which their records are found, and the commands that make the runs."""
+        return {Path(study).stem: f"holdfast study {study}" for study in self.studies}
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,15 @@ def read_claims(path: Path) -> Claims:
     if faults:
         raise RecipeError(str(path), faults)
     rows = tuple(
-        Claim(**{**dict(row), "also": tuple(row.also), "needs": tuple(row.needs), "seeds": row.seeds or file.seeds})
+        Claim(
+            **{
+                **dict(row),
+                "also": tuple(row.also),
+                "studies": tuple(row.studies),
+                "needs": tuple(row.needs),
+                "seeds": row.seeds or file.seeds,
+            }
+        )
         for row in file.claims
     )
     return Claims(rows, file.arms, {name: tuple(own) for name, own in file.suites.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.records import finite
 from holdfast.report import words
@@ -15,32 +15,57 @@ if TYPE_CHECKING:
     from holdfast.report.claims.judging import Judged
 
 
-def claims_table(judged: Sequence[Judged]) -> Table:
-    """Return one row a verdict; the notes hold the words of each claim and the command that makes its runs."""
-    rows = [
-        (
-            one.claim.id,
-            one.of or words.UNKNOWN,
-            str(one.verdict),
-            words.UNKNOWN if one.measured is None else value_told(one.measured),
-            words.UNKNOWN if one.measured is None else str(one.measured.estimate.n),
-            words.UNKNOWN if one.measured is None else str(one.measured.seeds),
-            "; ".join(part for part in ("" if one.measured is None else one.measured.words, one.why) if part),
-        )
-        for one in judged
-    ]
-    told = {
-        one.claim.id: f"{one.claim.id}: “{one.claim.quote}” ({one.claim.where}). {one.claim.command}" for one in judged
-    }
-    return Table(
-        ("claim", "of", "verdict", "measured", "n", "seeds", "what was found"),
-        tuple(rows),
-        "lllrrrl",
-        (
-            "95 % intervals over seeds and problems; holds: all of it within the claim's bounds; does not hold: all of "
-            "it outside; out of range: the claim's precondition is not met. Not adjusted for being many.",
-            *told.values(),
-        ),
+LEGEND = (
+    "95 % intervals over seeds and problems; holds: all of it lies within the claim's bounds; does not hold: all of it "
+    "lies outside; out of range: what the claim needs is not so in these records. Not adjusted for being many."
+)
+COLUMNS = ("study", "of", "verdict", "measured", "n", "seeds", "what was found")
+
+
+class Told(NamedTuple):
+    """One claim with all of its verdicts.
+
+    Attributes:
+        heading: Its name, words and place.
+        table: One row a verdict; the note holds the bounds, in the row's own words, and the commands.
+    """
+
+    heading: str
+    table: Table
+
+
+def told(judged: Sequence[Judged]) -> list[Told]:
+    """Return a table of verdicts for each claim, in their order."""
+    blocks = []
+    for claim in dict.fromkeys(one.claim.id for one in judged):
+        own = [one for one in judged if one.claim.id == claim]
+        row = own[0].claim
+        notes = [row.note] if row.note else []
+        commands = "; ".join(row.evidence.values())
+        table = Table(COLUMNS, tuple(map(_row, own)), "llllrrl", (" ".join([*notes, f"Runs: {commands}"]),))
+        blocks.append(Told(f"{row.id}: “{row.quote}” ({row.where})", table))
+    return blocks
+
+
+def tally(judged: Sequence[Judged]) -> str:
+    """Return how many verdicts there are of each kind."""
+    counts = {str(verdict): 0 for verdict in dict.fromkeys(one.verdict for one in judged)}
+    for one in judged:
+        counts[str(one.verdict)] += 1
+    parts = [f"{count} {verdict}" for verdict, count in sorted(counts.items())]
+    return f"{len(judged)} verdicts on {len({one.claim.id for one in judged})} claims: {', '.join(parts)}"
+
+
+def _row(one: Judged) -> tuple[str, ...]:
+    found = one.measured
+    return (
+        one.study,
+        one.of or words.UNKNOWN,
+        str(one.verdict),
+        words.UNKNOWN if found is None else value_told(found),
+        words.UNKNOWN if found is None else str(found.estimate.n),
+        words.UNKNOWN if found is None else str(found.seeds),
+        "; ".join(part for part in ("" if found is None else found.words, one.why) if part),
     )
 
 
@@ -52,8 +77,8 @@ def claims_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
             "seed": one.claim.seed,
             "quote": one.claim.quote,
             "where": one.claim.where,
-            "study": one.claim.study,
-            "command": one.claim.command,
+            "study": one.study,
+            "command": one.claim.evidence[one.study],
             "of": one.of,
             "verdict": str(one.verdict),
             "why": one.why,

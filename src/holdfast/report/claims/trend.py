@@ -12,7 +12,7 @@ from holdfast.report import words
 from holdfast.report.claims.base import Cell, Measured, measured
 from holdfast.report.claims.moments import At, moments
 from holdfast.report.compare import Arm
-from holdfast.report.contrasts import Term, level, mean_reading, measure
+from holdfast.report.contrasts import Term, end, level, mean_reading, measure
 from holdfast.report.groups import facts
 
 
@@ -29,6 +29,8 @@ class Trend:
         over: A recipe key that is a number, or a reading such as ``update_norm`` (at each arm's end, mean over seeds).
         suite, at: Success on what and when.
         minus: A second suite, for the slope of a gap.
+        learned: Arms whose success on the suite ``seen`` is lower at the end are left out: an arm that has not learned
+            the task says nothing about what learning it costs.
         above, below: Bounds of the slope, 0.1 for ten points a decade.
     """
 
@@ -37,15 +39,18 @@ class Trend:
     over: str = "learning_rate"
     minus: str | None = None
     at: At = "end"
+    learned: float | None = None
     above: float | None = None
     below: float | None = None
 
     def measure(self, cell: Cell) -> Measured:
         """Return the slope with its interval over seeds and problems."""
-        arms, suite = cell.several(self.arm), cell.suite(self.suite)
+        suite = cell.suite(self.suite)
+        arms = [arm for arm in cell.several(self.arm) if self._has_learned(arm, cell)]
         placed = sorted(((_place(arm, self.over), arm) for arm in arms), key=lambda pair: pair[0])
         if len({place for place, _ in placed}) < 3:
-            raise NotRecorded(f"{self.arm} has fewer than three values of {self.over}")
+            which = "" if self.learned is None else f" at which seen is at least {words.percent(self.learned)}"
+            raise NotRecorded(f"{self.arm} has fewer than three values of {self.over}{which}")
         x = np.array([place for place, _ in placed])
         weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
         other = None if self.minus is None else cell.suite(self.minus)
@@ -60,6 +65,13 @@ class Trend:
         span = f"{10 ** x[0]:.2g} to {10 ** x[-1]:.2g}"
         what = suite if other is None else f"{suite} − {other}; {suite}"
         return measured(measure(terms), f"{what} at {self.over} {span}: {rates}", "points a decade")
+
+    def _has_learned(self, arm: Arm, cell: Cell) -> bool:
+        if self.learned is None:
+            return True
+        seen = cell.suite("seen")
+        told = level(arm, seen, end(arm, seen))
+        return told is not None and told.value is not None and told.value >= self.learned
 
 
 def _place(arm: Arm, over: str) -> float:
