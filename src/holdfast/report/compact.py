@@ -257,6 +257,7 @@ def _runs(folder: Path, head: Mapping[str, Any]) -> Iterator[RunData]:
             records=tuple(_record(row, head) for row in records.get(number, ())),
             result=_unshared(line["result"], head["shared"]),
             notes=tuple(head["notes"]),
+            study=folder.resolve().name,
             faults=tuple(line["faults"]),
             answers=_answers(outcomes.get(number, ()), problems),
         )

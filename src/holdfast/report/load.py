@@ -60,6 +60,7 @@ def _study(root: Path) -> Iterator[RunData]:
             seed=int(entry["seed"]),
             status=str(entry.get("status", "")),
             notes=notes,
+            study=root.resolve().name,
         )
 
 
@@ -71,6 +72,7 @@ def _run(
     seed: int | None = None,
     status: str = "",
     notes: tuple[str, ...] = (),
+    study: str = "",
 ) -> RunData:
     recipe, result = read_yaml(folder / "recipe.yaml"), read_json(folder / "result.json") or {}
     metrics = folder / "metrics.jsonl"
@@ -86,6 +88,7 @@ def _run(
         records=read_records(folder / "records.jsonl"),
         result=result,
         notes=notes,
+        study=study,
         faults=tuple(
             f"{file} is missing"
             for file in ("recipe.yaml", "plan.json", "result.json")

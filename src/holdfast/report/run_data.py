@@ -12,6 +12,9 @@ from holdfast.records import Record, Sample
 
 PURPOSES = ("id", "ood", "retention")
 
+KEPT = 16
+"""Moments of suites whose problems a run keeps in memory: a study has a million of them."""
+
 Answers = Callable[[str, int], Sequence[Sample]]
 """From a suite and a step to all of its graded problems; empty if they were not kept."""
 
@@ -26,6 +29,8 @@ class SuiteFacts:
         rule: The rule it asks under; empty for a file of the user's.
         exposure: ``known to the base``, ``never seen`` or ``unknown``.
         attempts: Answers per problem.
+        split: ``train`` (asked about what was trained), ``validation`` (chosen by, shown in no table), ``test``, …
+        asked_between: Whether it is asked at the moments between the first and the last.
     """
 
     name: str
@@ -33,6 +38,8 @@ class SuiteFacts:
     rule: str
     exposure: str
     attempts: int = 1
+    split: str = ""
+    asked_between: bool = True
 
 
 def _no_answers(suite: str, step: int) -> Sequence[Sample]:  # noqa: ARG001  (the signature is that of `Answers`)
@@ -48,6 +55,7 @@ class RunData:
         name: Label of the arm; runs that differ in nothing but the seed share it.
         axes: Axis of the study to its point, as words.
         seed: The run's seed.
+        study: Name of the study it is part of; empty outside of one.
         status: ``finished``, ``stopped``, ``interrupted``, what the study says of it, or ``unfinished``.
         recipe: ``recipe.yaml``.
         plan: ``plan.json``; empty if there is none.
@@ -71,6 +79,7 @@ class RunData:
     result: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    study: str = ""
     answers: Answers = field(default=_no_answers, compare=False, repr=False)
     _samples: dict[tuple[str, int], tuple[Sample, ...]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -87,6 +96,8 @@ class RunData:
                 rule=str(told.get("rule") or told.get("path") or ""),
                 exposure=str(told.get("exposure", "unknown")),
                 attempts=int(told.get("attempts", 1)),
+                split=str(told.get("split", "")),
+                asked_between=told.get("size_during") != 0,
             )
         return dict(sorted(facts.items(), key=lambda pair: _rank(pair[1].purpose)))
 
@@ -100,6 +111,8 @@ class RunData:
         Empty if they were not kept.
         """
         if (suite, step) not in self._samples:
+            while len(self._samples) >= KEPT:
+                del self._samples[next(iter(self._samples))]
             graded = self.answers(suite, step)
             self._samples[suite, step] = tuple(sample for sample in graded if sample.half != "select")
         return self._samples[suite, step]
