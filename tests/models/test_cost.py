@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import peft
@@ -14,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from holdfast.errors import ModelError
 from holdfast.models.cost import Cost, Curve, cost
+from holdfast.models.roles import Role, roles
+from holdfast.selection import parse, select
 from tiny_models import CONFIGS, build
 
 B, T = 2, 13
@@ -58,8 +61,8 @@ def plain(architecture: str) -> Any:
     return model
 
 
-# Every choice on a dense model, a tied one and one of experts; three choices on all.
-THOROUGH = ("llama", "qwen2", "mixtral")
+# Every choice on a dense model; three on all. Selections as recipes name them follow below.
+THOROUGH = ("llama",)
 CASES = [
     (architecture, choice)
     for architecture in (*DENSE, *EXPERTS)
@@ -74,6 +77,40 @@ def test_the_count_equals_what_pytorch_counts_while_training(architecture: str, 
     counted = cost(model, names)
     assert counted.exact
     assert counted.step_flops((B, T), B * T) == measured(plain(architecture), names)
+
+
+def llama_tied() -> Any:
+    config = CONFIGS["llama"]()
+    config.tie_word_embeddings = True
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+SELECTIONS: dict[str, Any] = {
+    "full": "full",
+    "attention": "attention",
+    "mlp": "mlp",
+    "first two": {"preset": "full", "layers": "first:2"},
+    "last attention": {"preset": "attention", "layers": "last:1"},
+    "spread mlp": {"preset": "mlp", "layers": "spread:2"},
+    "matched depth": {"preset": "mlp", "match": {"parameters_of": "attention"}},
+}
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("architecture", ["llama, tied", "gpt_neox", "mixtral", "mllama"])
+def test_every_selection_is_counted_as_pytorch_counts_it(architecture: str, selection: str) -> None:
+    """Presets and parts of the depth, as a recipe names them; with them the two budgets that count weights."""
+    tied = architecture == "llama, tied"
+    model, eager = (llama_tied(), llama_tied()) if tied else (build(architecture), plain(architecture))
+    eager.set_attn_implementation("eager")
+    chosen = select(parameters := roles(model), parse(SELECTIONS[selection]), text_only=True)
+    counted = cost(model, chosen.names)
+    assert counted.step_flops((B, T), B * T) == measured(eager, chosen.names)
+    # 6·N_trainable·D by hand: matrices that learn, a tied one once (as the head), routed experts as often as visited.
+    taken = [p for p in parameters if p.name in chosen.names and len(p.shape) > 1]
+    looked_up = [p for p in taken if p.role is Role.EMBEDDING and Role.HEAD not in p.tied_roles]
+    visited = {p.name: Fraction(2, 4) if len(p.shape) == 3 else 1 for p in taken if p not in looked_up}
+    assert counted.active_trainable == sum(visited[p.name] * p.n_parameters for p in taken if p.name in visited)
 
 
 @pytest.mark.parametrize("choice", ["attention", "nothing"])
