@@ -56,8 +56,10 @@ def test_the_terse_prompt_reads_as_documented() -> None:
 
 def test_the_paper_prompt_has_the_published_structure() -> None:
     text = asked(prompt_style="paper")
-    assert len(re.findall(r"^\[[A-Z][a-z ]+\]$", text, re.MULTILINE)) == 5
-    assert text.endswith(
+    blocks = ["Task", "Instruction", "Action space", "Observations and actions", "Output"]
+    assert re.findall(r"^\[([A-Z][a-z ]+)\]$", text, re.MULTILINE) == blocks
+    history = text.partition("[Observations and actions]\n")[2].partition("\n[Output]")[0]
+    assert history == (
         "O_1: No landmarks nearby; \nA_1: turn_direction(north)\n"
         "O_2: No landmarks nearby; \nA_2: forward()\n"
         "O_3: Maple Bakery is on your left front; You observe an intersection\nA_3: turn_direction(northwest)\n"
@@ -104,7 +106,7 @@ def test_every_prompt_names_route_action_space_and_answer_format(style: str, rul
 def test_questions_of_one_route_begin_alike_up_to_what_is_asked(style: str) -> None:
     texts = [asked(prompt_style=style, step=step) for step in range(7)]
     for before, after in pairwise(texts):
-        assert after.startswith(before.removesuffix("\n"))
+        assert after.startswith(before.partition("\n[Output]")[0].removesuffix("\n"))
 
 
 def test_only_the_action_space_and_its_words_change_between_two_rules() -> None:

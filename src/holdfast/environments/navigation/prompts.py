@@ -1,10 +1,10 @@
 """How a point of a route is asked: prompt styles as data, and the user's own template file.
 
-Every style gives the instruction, the action space, the answer format and, at its end, the history: so all questions of
-one route begin alike. ``paper`` has the five bracket-headed blocks of the published prompt in our own words, and the
-history behind the block on the output, where the published prompt has it before; ``terse`` is the shortest;
-``paraphrase`` draws one of a pool by route, and ``paraphrase_1``, ... name each of them. The published text itself
-comes from a template file that the user holds, byte for byte.
+Every style gives the instruction, the action space, the answer format and the history, which grows by a line a point: so
+all questions of one route begin alike. ``paper`` has the five bracket-headed blocks of the published prompt in its
+order, in our own words; ``terse`` is the shortest, with the history last; ``paraphrase`` draws one of a pool by route,
+and ``paraphrase_1``, ... name each of them. The published text itself comes from a template file that the user holds,
+byte for byte.
 
 Fields: ``{instruction}`` (numbered lines, each ended), ``{action_space}`` (three lines), ``{words}`` (what a turn may
 be, in short), ``{answer}`` (name of the answer format), ``{answer_asks}`` (its instruction), ``{history}`` (published
@@ -35,11 +35,11 @@ be carried out now, then give the one action that carries it out.
 [Action space]
 {action_space}
 
+[Observations and actions]
+{history}
 [Output]
 {answer_asks} Answer format: {answer}.
-
-[Observations and actions]
-{history}"""
+"""
 
 TERSE = "route\n{instruction}turn {words}\nanswer {answer}\n{steps}"
 
