@@ -10,7 +10,8 @@ backward) do not count.
 How it is counted: the model's own forward runs on *fake* tensors, which have shapes but no data, and each product that
 comes by is written down together with which operands need a gradient; autograd knows. So any architecture is counted as
 it is computed: experts that are not routed to, cross-attention without images, frozen and adapted weights. Runs at a
-few lengths give the polynomial in T.
+few lengths give the polynomial in T. Of rows with pictures, one stands for all: its vision tower and whatever else its
+pictures cost is the polynomial's constant, what its tokens pay to attend to them lies in the linear part.
 
 Shapes: ``B`` rows, ``T`` tokens a row (padding included), ``R`` rows of hidden states that meet the output head.
 """
@@ -22,15 +23,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from holdfast.errors import ModelError
-from holdfast.models.compute import replaced_parameters
 from holdfast.models.matrix_products import Products
+from holdfast.models.on_shapes import KnownIntegers, lengthened, on_shapes
 from holdfast.models.shared_prefix import Layout, reaching_cache, run_two_passes
 
 IGNORED = -100
@@ -81,6 +81,9 @@ class Cost:
         exact: Whether the polynomial held at a further length. State-space models that pad T to whole chunks do not
             fit one; they are exact at whole chunks and estimated between.
         shared: What changes where rows share prefixes; None where that was not counted.
+        picture_uses: Of a row with pictures, what in 6·N·D stands for its pictures: weights times the positions
+            (patches of an image) that each acts on. 0 for text.
+        picture_uses_trainable: The same for trainable weights.
     """
 
     forward: Curve
@@ -93,6 +96,8 @@ class Cost:
     active_trainable: int
     exact: bool
     shared: SharedCost | None = None
+    picture_uses: int = 0
+    picture_uses_trainable: int = 0
 
     def step_flops(self, shape: tuple[int, int], head_rows: int) -> int:
         """Return the FLOPs of forward and backward of one micro-batch.
@@ -142,16 +147,18 @@ class Cost:
                 total["flops"] += self.step_flops((rows, length), targets)
             else:
                 total["flops"] += self.shared_flops(layout, targets)
-            total["flops_6nd"] += 6 * self.active_weights * tokens
-            total["flops_trainable"] += 6 * self.active_trainable * tokens
+            total["flops_6nd"] += 6 * (self.active_weights * tokens + self.picture_uses * rows)
+            total["flops_trainable"] += 6 * (self.active_trainable * tokens + self.picture_uses_trainable * rows)
             total["tokens"] += tokens
             total["target_tokens"] += targets
             total["examples"] += rows
         return dict(total)
 
 
-def cost(model: Any, trainable: Collection[str], *, shared: bool = False) -> Cost:
-    """Count what ``model`` costs a text token when ``trainable`` are the weights that learn.
+def cost(
+    model: Any, trainable: Collection[str], *, shared: bool = False, example: Mapping[str, Tensor] | None = None
+) -> Cost:
+    """Count what ``model`` costs a token, and a row's pictures, when ``trainable`` are the weights that learn.
 
     Takes a fraction of a second to a few seconds, no memory and no accelerator; the model may be on the ``meta``
     device. It is left as it was.
@@ -160,6 +167,8 @@ def cost(model: Any, trainable: Collection[str], *, shared: bool = False) -> Cos
         model: A causal language or image-text model of Transformers, adapters included.
         trainable: Names of ``model.named_parameters()``.
         shared: Whether batches with shared prefixes are to be priced too.
+        example: Inputs of one row with pictures, as `holdfast.data.batches.Batch.tensors` gives them, of shape (1, T);
+            all rows are priced as having pictures of these sizes. None: rows are text.
 
     Raises:
         ModelError: a name is not a parameter, the model has no output head, or its forward depends on data so that it
@@ -171,12 +180,15 @@ def cost(model: Any, trainable: Collection[str], *, shared: bool = False) -> Cos
         one.step_flops((8, 512), head_rows=900)
     """
     unit = _chunk(model)
-    tallies = {
-        length: _tally(model, trainable, length) for length in (unit, 2 * unit, 3 * unit, 5 * unit, 2 * unit + 3)
-    }
-    curves = {kind: _through({n: tallies[n].body[kind] for n in (unit, 2 * unit, 3 * unit)}) for kind in PASSES}
+    # Pictures stand in the prompt, so a row is no shorter than it; beyond, whole chunks as for text.
+    start = 0 if example is None else -(-example["input_ids"].shape[1] // unit) * unit
+    one, two, three = start + unit, start + 2 * unit, start + 3 * unit
+    tallies = {n: _tally(model, trainable, n, example) for n in (one, two, three, start + 5 * unit, two + 3)}
+    curves = {kind: _through({n: tallies[n].body[kind] for n in (one, two, three)}) for kind in PASSES}
     exact = all(curves[kind].at(length) == tally.body[kind] for length, tally in tallies.items() for kind in PASSES)
-    head = {kind: tallies[unit].head[kind] // unit for kind in PASSES}
+    head = {kind: tallies[one].head[kind] // one for kind in PASSES}
+    uses = _uses(*((n, tallies[n].of_weights) for n in (one, two)), pictured=example is not None)
+    learning = _uses(*((n, tallies[n].of_trainable) for n in (one, two)), pictured=example is not None)
     counted = Cost(
         forward=curves["forward"],
         input_gradient=curves["input_gradient"],
@@ -184,11 +196,27 @@ def cost(model: Any, trainable: Collection[str], *, shared: bool = False) -> Cos
         head_forward=head["forward"],
         head_input_gradient=head["input_gradient"],
         head_weight_gradient=head["weight_gradient"],
-        active_weights=tallies[unit].of_weights // (2 * unit) + head["forward"] // 2,
-        active_trainable=tallies[unit].of_trainable // (2 * unit) + head["weight_gradient"] // 2,
+        active_weights=uses.of_token + head["forward"] // 2,
+        active_trainable=learning.of_token + head["weight_gradient"] // 2,
         exact=exact,
+        picture_uses=uses.of_pictures,
+        picture_uses_trainable=learning.of_pictures,
     )
     return replace(counted, shared=_shared(model, trainable, counted, unit)) if shared else counted
+
+
+class _Uses(NamedTuple):
+    of_token: int
+    of_pictures: int
+
+
+def _uses(short: tuple[int, int], long: tuple[int, int], *, pictured: bool) -> _Uses:
+    """Return how many weights act on a token, and how often weights act on a row's pictures, from FLOPs at two T."""
+    (length, flops), (longer, more) = short, long
+    if not pictured:
+        return _Uses(flops // (2 * length), 0)
+    of_token = (more - flops) // (2 * (longer - length))
+    return _Uses(of_token, flops // 2 - of_token * length)
 
 
 def _shared(model: Any, trainable: Collection[str], plain: Cost, unit: int) -> SharedCost:
@@ -210,76 +238,23 @@ def _shared(model: Any, trainable: Collection[str], plain: Cost, unit: int) -> S
     )
 
 
-def _tally(model: Any, trainable: Collection[str], length: int) -> Products:
+def _tally(
+    model: Any, trainable: Collection[str], length: int, example: Mapping[str, Tensor] | None = None
+) -> Products:
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output head; only language models can be counted")
+    inputs = {} if example is None else lengthened(example, length - example["input_ids"].shape[1])
     with on_shapes(model, trainable) as weights:
         products = Products(weights)
-        with products, _watching(head, products):
-            model(input_ids=torch.zeros(1, length, dtype=torch.long), use_cache=False)
+        if example is None:
+            with products, _watching(head, products):
+                model(input_ids=torch.zeros(1, length, dtype=torch.long), use_cache=False)
+        else:
+            integers = KnownIntegers(next(model.parameters()).fake_mode)
+            with integers, products, _watching(head, products):
+                model(**{name: integers.known(value) for name, value in inputs.items()}, use_cache=False)
     return products
-
-
-@contextmanager
-def on_shapes(model: Any, trainable: Collection[str]) -> Iterator[dict[int, str]]:
-    """Inside, the model runs on shapes without data, in eval mode; of its weights, ``trainable`` need gradients.
-
-    Yields the storage of each weight (see `Products`) with its name.
-
-    Raises:
-        ModelError: a name is not a parameter, or what runs inside depends on data.
-    """
-    named = dict(model.named_parameters(remove_duplicate=False))
-    unknown = sorted(set(trainable) - named.keys())
-    if unknown:
-        raise ModelError(f"{len(unknown)} names are not parameters of the model (first: {unknown[0]!r})")
-    learning = {id(named[name]) for name in trainable}
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    weights: dict[int, str] = {}
-
-    def without_data(name: str, parameter: Tensor) -> Tensor:
-        with fake:
-            dtype = torch.float32 if parameter.is_floating_point() else parameter.dtype
-            empty = torch.empty(parameter.shape, dtype=dtype, device="cpu")
-        shape = nn.Parameter(empty, requires_grad=id(parameter) in learning)
-        weights[shape.untyped_storage()._cdata] = name
-        return shape
-
-    with _evaluating(model), replaced_parameters(model, without_data), _fake_buffers(model, fake):
-        try:
-            with fake, torch.enable_grad():
-                yield weights
-        except (RuntimeError, NotImplementedError, TypeError) as fault:
-            words = str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__
-            raise ModelError(f"the FLOPs of {type(model).__name__} cannot be counted on shapes: {words}") from fault
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _fake_buffers(model: nn.Module, fake: FakeTensorMode) -> Iterator[None]:
-    slots = []
-    try:
-        for module in model.modules():
-            for key, buffer in list(module._buffers.items()):
-                if buffer is not None:
-                    slots.append((module, key, buffer))
-                    with fake:
-                        module._buffers[key] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu")
-        yield
-    finally:
-        for module, key, buffer in slots:
-            module._buffers[key] = buffer
 
 
 @contextmanager
