@@ -12,7 +12,7 @@ import tiny_base
 import tiny_models
 from holdfast.models.roles import roles
 from holdfast.plan import Plan, label_of, plan
-from holdfast.plan.memory import MASTER, estimate
+from holdfast.plan.memory import MASTER, Shape, estimate
 from holdfast.plan.skeleton import skeleton
 from holdfast.recipe import Recipe
 from holdfast.train.budget import Spent
@@ -139,18 +139,37 @@ def test_models_of_other_families_can_be_planned(tmp_path: Path, base: Path, arc
     assert set(found.memory_of) == {"full"} if architecture == "mamba2" else {"full", "attention", "mlp"}
 
 
+def model_of(whole: int, learning: int) -> Shape:
+    return Shape(whole, learning, largest_block=10**7, outside=10**8)
+
+
 def test_the_memory_of_full_training_is_sixteen_bytes_a_weight_and_the_cast() -> None:
-    found = estimate(n_parameters=10**9, n_trainable=10**9, stored="bfloat16", computed="bfloat16", activations=0)
-    assert found.weights + found.training == (MASTER + 2 + 12) * 10**9
-    frozen = estimate(n_parameters=10**9, n_trainable=0, stored="bfloat16", computed="bfloat16", activations=0)
+    full = estimate(model_of(10**9, 10**9), stored="bfloat16", computed="bfloat16", activations=0)
+    assert full.weights + full.training == (MASTER + 2 + 12) * 10**9
+    frozen = estimate(model_of(10**9, 0), stored="bfloat16", computed="bfloat16", activations=0)
     assert frozen.weights + frozen.training == 2 * 10**9
 
 
 def test_pure_bfloat16_training_holds_two_bytes_of_a_weight_four_times() -> None:
-    found = estimate(
-        n_parameters=10**9, n_trainable=10**8, stored="bfloat16", computed="bfloat16", activations=0, masters="stored"
-    )
+    found = estimate(model_of(10**9, 10**8), stored="bfloat16", computed="bfloat16", activations=0, masters="stored")
     assert (found.weights, found.training) == (2 * 10**9, 3 * 2 * 10**8)
+
+
+def test_sharded_training_holds_a_share_of_the_state_and_a_few_whole_blocks() -> None:
+    one = estimate(model_of(10**10, 10**10), stored="bfloat16", computed="bfloat16", activations=10**9, devices=8)
+    assert one.weights + one.training == 16 * 10**10 // 8
+    assert one.gathered == (2 * 10**7 + 10**8) * 2 + 10**7 * 4
+    assert one.measuring == 2 * 10**10  # a moment gathers the whole model, and keeps no activations
+    assert one.total == round(1.15 * (20 * 10**9 + 20 * 10**9))
+
+
+def test_more_devices_take_fewer_steps_for_an_epoch_and_less_memory_each(base: Path) -> None:
+    recipe = planned(base, budget={"epochs": 2}).recipe
+    one, four = plan(recipe), plan(recipe, num_processes=4)
+    assert (one.steps, four.steps) == (32, 8)
+    assert four.memory.weights < one.memory.weights
+    assert four.hours(100.0) == pytest.approx(one.hours(100.0) / 4, rel=0.02)
+    assert plan(recipe, num_processes=4, sharded=False).memory.weights == one.memory.weights
 
 
 def test_labels_read_like_a_legend() -> None:

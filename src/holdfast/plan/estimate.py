@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
-from holdfast.plan.memory import Memory, activation_bytes, estimate
+from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
 from holdfast.plan.shared import Shared
 from holdfast.plan.steps import Survey, reference_steps, survey
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
+from holdfast.selection.notes import TOWERS
 
 if TYPE_CHECKING:
+    from holdfast.models.roles import ParameterRole
     from holdfast.plan.skeleton import Skeleton
 
 WEIGHT_SCALE = 0.02
 """Standard deviation of weights where a configuration names none."""
 
 
-def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1, shared: Shared | None = None) -> Plan:
+def plan(
+    recipe: Recipe,
+    *,
+    allow_code: bool = False,
+    num_processes: int = 1,
+    sharded: bool = True,
+    shared: Shared | None = None,
+) -> Plan:
     """Plan a run without training anything. Reads the model's configuration, its tokenizer, and rows of data.
 
     Args:
         recipe: Checked by `holdfast.plan.check`.
         allow_code: Whether the recipe may name outside code.
-        num_processes: Data-parallel processes; each takes ``per_device_train_batch_size`` rows.
+        num_processes: Processes of the run, a device each; each takes ``per_device_train_batch_size`` rows.
+        sharded: Whether several processes share the weights (FSDP 2) or each has all of them: memory is a device's.
         shared: What other plans have read already; its ``allow_code`` counts for the rows.
 
     Raises:
@@ -53,8 +65,10 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1, sh
         both = survey(batches, whole, prices=[price, shared.price(recipe, reference.names)])
         steps = plan_steps(recipe.budget.match, times(both.means[1], whole), both.means[0])
         read = survey(batches, steps, prices=[price])
+    devices = num_processes if sharded else 1
+    needs = functools.partial(_memory, recipe, bones, parameters, read=read, devices=devices)
     memory_of = {
-        preset: _memory(recipe, bones, select(parameters, parse(preset), text_only=True), read).fits_gb
+        preset: needs(select(parameters, parse(preset), text_only=True)).fits_gb
         for preset, roles_of in PRESETS.items()
         if any(parameter.role in roles_of for parameter in parameters)
     }
@@ -70,7 +84,8 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1, sh
         reference=label_of(recipe.budget.reference),
         reference_steps=whole,
         rows=rows,
-        memory=_memory(recipe, bones, selected, read),
+        processes=num_processes,
+        memory=needs(selected),
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
         suites=suites,
@@ -78,17 +93,30 @@ def plan(recipe: Recipe, *, allow_code: bool = False, num_processes: int = 1, sh
     )
 
 
-def _memory(recipe: Recipe, bones: Skeleton, selected: Selected, read: Survey) -> Memory:
+def _memory(
+    recipe: Recipe,
+    bones: Skeleton,
+    parameters: Sequence[ParameterRole],
+    selected: Selected,
+    *,
+    read: Survey,
+    devices: int,
+) -> Memory:
     computed = _loaded_dtype(recipe, bones) if recipe.compute_dtype == "auto" else recipe.compute_dtype
+    blocks = Counter[tuple[bool, int | None]]()
+    for parameter in parameters:
+        blocks[parameter.role in TOWERS, parameter.layer] += parameter.n_parameters
+    outside = sum(count for (_, layer), count in blocks.items() if layer is None)
+    largest = max((count for (_, layer), count in blocks.items() if layer is not None), default=0)
     return estimate(
-        n_parameters=selected.n_total,
-        n_trainable=selected.n_parameters,
+        Shape(selected.n_total, selected.n_parameters, largest_block=largest, outside=outside),
         stored=_loaded_dtype(recipe, bones),
         computed=computed,
         masters=recipe.master_dtype,
         activations=activation_bytes(
             bones.config, tokens=read.largest, computed=computed, checkpointing=recipe.gradient_checkpointing
         ),
+        devices=devices,
     )
 
 

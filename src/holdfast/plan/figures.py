@@ -49,7 +49,8 @@ class Plan:
         reference: The selection that fixes the budget, with its steps.
         reference_steps: Its optimizer steps.
         rows: Distinct rows of data.
-        memory: For this run.
+        processes: Processes of the run, a device each.
+        memory: On each device.
         memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
         moments: Steps at which the suites are asked.
         suites: By name.
@@ -65,6 +66,7 @@ class Plan:
     reference: str
     reference_steps: int
     rows: int
+    processes: int
     memory: Memory
     memory_of: Mapping[str, int | None]
     moments: tuple[int, ...]
@@ -80,6 +82,10 @@ class Plan:
     def total(self) -> Spent:
         """What the whole run spends: exact if all of its steps were read."""
         return times(self.step, self.steps)
+
+    def hours(self, tflops: float) -> float:
+        """Return the hours of training alone, moments not counted, if each device sustains ``tflops`` TFLOP/s."""
+        return self.total.flops / (self.processes * tflops * 1e12) / 3600
 
     def to_json(self) -> dict[str, Any]:
         """Return ``plan.json``."""
@@ -114,10 +120,14 @@ class Plan:
                 "reference_steps": self.reference_steps,
             },
             "rows": self.rows,
+            "processes": self.processes,
             "memory": {
                 "weights": self.memory.weights,
                 "training": self.memory.training,
                 "activations": self.memory.activations,
+                "gathered": self.memory.gathered,
+                "measuring": self.memory.measuring,
+                "devices": self.memory.devices,
                 "total": self.memory.total,
                 "fits_gb": self.memory.fits_gb,
                 "fits_gb_of": dict(self.memory_of),

@@ -7,7 +7,7 @@ Seen on a CPU with a random Llama of 60 million parameters in bfloat16, 16 rows 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from holdfast.models.compute import Masters
@@ -21,27 +21,52 @@ STORED_PER_HIDDEN = 34
 RESERVE = 1.15
 """Fragmentation, kernels' workspaces and the runtime itself."""
 SIZES_GB = (4, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192, 288, 384, 640, 1128, 1536)
-"""Memory of usual machines and of eight of them together."""
+"""Memory of usual devices, and of eight of them together for runs that are not planned on several."""
+
+
+class Shape(NamedTuple):
+    """How a model's scalars are spread over what sharding gathers at a time.
+
+    Attributes:
+        whole: All of them.
+        learning: Those that learn.
+        largest_block: Of the largest block, decoder or tower.
+        outside: Outside of the blocks: embeddings, head, last norm.
+    """
+
+    whole: int
+    learning: int
+    largest_block: int
+    outside: int
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a training run holds at its peak, by kind.
+    """Bytes that a training run holds at its peak on each device, by kind.
 
     Attributes:
-        weights: Frozen weights in their dtype, learning ones as masters with their half-precision casts.
-        training: Gradients and Adam's moments of what learns.
+        weights: Frozen weights in their dtype, learning ones as masters (with their half-precision casts, unless they
+            are sharded); with several devices, one device's share.
+        training: Gradients and Adam's moments of what learns, or one device's share.
         activations: What one micro-batch keeps for backward.
+        gathered: Sharded only: two blocks and what stands outside of the blocks, whole, in the compute dtype, and one
+            block's gradients.
+        measuring: Sharded only: the whole model in the compute dtype, as moments gather it; not beside activations.
+        devices: Over how many the run is sharded.
     """
 
     weights: int
     training: int
     activations: int
+    gathered: int = 0
+    measuring: int = 0
+    devices: int = 1
 
     @property
     def total(self) -> int:
-        """All of it, with a reserve of 15 %."""
-        return round((self.weights + self.training + self.activations) * RESERVE)
+        """All of it, with a reserve of 15 %; the caches of answers that moments write are not counted."""
+        passing = max(self.activations + self.gathered, self.measuring)
+        return round((self.weights + self.training + passing) * RESERVE)
 
     @property
     def fits_gb(self) -> int | None:
@@ -50,31 +75,40 @@ class Memory:
 
 
 def estimate(
+    shape: Shape,
     *,
-    n_parameters: int,
-    n_trainable: int,
     stored: str,
     computed: str,
     activations: int,
     masters: Masters = "float32",
+    devices: int = 1,
 ) -> Memory:
-    """Return the memory of a run.
+    """Return the memory of a run on each of its devices.
 
     Args:
-        n_parameters: Scalars of the model.
-        n_trainable: Scalars that learn.
+        shape: Of the model.
         stored: Dtype in which the model is loaded.
         computed: Dtype of the products.
         activations: From `activation_bytes`.
         masters: As in the recipe's ``master_dtype``: gradients and Adam's moments have the dtype of the masters.
+        devices: With more than one, weights, gradients and moments are sharded over them (FSDP 2).
     """
-    frozen = (n_parameters - n_trainable) * BYTES.get(stored, 2)
-    if BYTES.get(computed, 4) > BYTES.get(stored, 2):
-        frozen += (n_parameters - n_trainable) * BYTES.get(computed, 4)  # cast copies, kept while the step runs
+    cast = BYTES.get(computed, 4)
     kept = stored if masters == "stored" else "float32"
     master = BYTES.get(kept, MASTER)
-    cast = BYTES.get(computed, 4) if computed != kept else 0
-    return Memory(frozen + n_trainable * (master + cast), n_trainable * 3 * master, activations)
+    frozen, learning = (shape.whole - shape.learning) * BYTES.get(stored, 2), shape.learning * master
+    if devices > 1:
+        return Memory(
+            weights=(frozen + learning) // devices,
+            training=3 * learning // devices,
+            activations=activations,
+            gathered=(2 * shape.largest_block + shape.outside) * cast + shape.largest_block * master,
+            measuring=shape.whole * cast,
+            devices=devices,
+        )
+    if cast > BYTES.get(stored, 2):
+        frozen += (shape.whole - shape.learning) * cast  # cast copies, kept while the step runs
+    return Memory(frozen + learning + (shape.learning * cast if computed != kept else 0), 3 * learning, activations)
 
 
 def activation_bytes(config: Any, *, tokens: int, computed: str, checkpointing: bool) -> int:
