@@ -123,6 +123,18 @@ def collate(rows: Sequence[Encoded], *, pad_token_id: int, row_numbers: Sequence
     return Batch(input_ids_BT, attention_mask_BT, labels_BT, tuple(row_numbers), tuple(rows))
 
 
+def example_with_pictures(source: Source) -> dict[str, Tensor] | None:
+    """Return what a model takes of the first row with pictures, of shape (1, T) along its tokens; None if all is text.
+
+    What `holdfast.models.cost.cost` needs to price pictures.
+    """
+    row = source.pictured()
+    if row is None:
+        return None
+    tensors = collate([row], pad_token_id=0).tensors()
+    return {name: value for name, value in tensors.items() if name != "labels"}
+
+
 @functools.lru_cache(maxsize=4)
 def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
     """Return the permutation of ``range(size)`` in which an epoch reads the problems."""

@@ -182,18 +182,11 @@ def _pictured(
 
 
 def _widened(prompts: Sequence[Pictured | None], plain: Sequence[list[int]]) -> list[list[int]]:
-    """Return the tokens of each prompt, widened where it has pictures (once for prompts that differ in pixels only)."""
-    known: dict[tuple[str, tuple[tuple[int, int], ...]], list[int]] = {}
-    wide = []
-    for prompt, ids in zip(prompts, plain, strict=True):
-        if prompt is None or not prompt.pictures:
-            wide.append(ids)
-            continue
-        key = prompt.text, tuple(picture.size for picture in prompt.pictures)
-        if key not in known:
-            known[key] = prompt.token_ids()
-        wide.append(known[key])
-    return wide
+    """Return the tokens of each prompt, widened where it has pictures."""
+    return [
+        ids if prompt is None or not prompt.pictures else prompt.token_ids()
+        for prompt, ids in zip(prompts, plain, strict=True)
+    ]
 
 
 def _tokens(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int]]:

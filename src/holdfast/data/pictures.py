@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -45,9 +46,14 @@ class Pictured:
         Raises:
             DataError: the processor refuses: the text has more or fewer placeholders than there are pictures.
         """
-        blank = [Image.new("RGB", picture.size) for picture in self.pictures]
-        ids_1T: Tensor = _processed(self.processor, [self.text], [blank])["input_ids"]
-        return [int(token) for token in ids_1T[0].tolist()]
+        return list(_token_ids(self.processor, self.text, tuple(picture.size for picture in self.pictures)))
+
+
+@lru_cache(maxsize=1024)
+def _token_ids(processor: Any, text: str, sizes: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """Kept, because the prompts of an environment often differ in their pictures' pixels alone."""
+    ids_1T: Tensor = _processed(processor, [text], [[Image.new("RGB", size) for size in sizes]])["input_ids"]
+    return tuple(int(token) for token in ids_1T[0].tolist())
 
 
 class Span(NamedTuple):

@@ -34,6 +34,9 @@ class Source(Protocol):
     def take(self, indices: Sequence[int]) -> list[Encoded]:
         """Return these rows, in this order."""
 
+    def pictured(self) -> Encoded | None:
+        """Return the first row with pictures; None if the rows are text."""
+
     def fingerprint(self) -> str:
         """Return SHA-256 of what the rows say: it is part of a run's identity."""
 
@@ -43,7 +46,7 @@ class ExampleRows:
 
     Args:
         examples: At least one.
-        tokenizer: A Transformers tokenizer.
+        tokenizer: A Transformers tokenizer, or a processor where there are pictures.
         max_length: See `encode_all`.
 
     Raises:
@@ -66,6 +69,10 @@ class ExampleRows:
         """Return these rows, in this order."""
         return [self._rows[index] for index in indices]
 
+    def pictured(self) -> Encoded | None:
+        """Return the first row with pictures."""
+        return next((row for row in self._rows if row.pictures), None)
+
     def fingerprint(self) -> str:
         """Return SHA-256 over prompts and completions, in order; not over file names."""
         return digest([example.prompt, example.completion] for example in self.examples)
@@ -78,7 +85,7 @@ class EnvironmentRows:
         environment: Makes the problems.
         rule, split, seed: Which sequence of problems.
         size: Number of distinct problems. Of problems of several steps there are more rows than problems.
-        tokenizer: A Transformers tokenizer.
+        tokenizer: A Transformers tokenizer, or a processor where there are pictures.
         max_length: See `encode_all`.
     """
 
@@ -123,6 +130,11 @@ class EnvironmentRows:
             self._rows.update(zip(new, made, strict=True))
         return [self._rows[index] for index in indices]
 
+    def pictured(self) -> Encoded | None:
+        """Return the first row, which has a picture if any has."""
+        (first,) = self.take([0])
+        return first if first.pictures else None
+
     def example(self, index: int) -> Example:
         """Return row ``index`` as messages."""
         number = bisect.bisect_right(self._starts, index) - 1
@@ -166,7 +178,7 @@ def source_of(
     Args:
         data: An environment with a rule, or a path.
         rules: The rules in play (`holdfast.evaluate.suite.rules_in_play`).
-        tokenizer: A Transformers tokenizer.
+        tokenizer: A Transformers tokenizer, or a processor where there are pictures.
         max_length: See `encode_all`.
         allow_code: Whether the block may name an outsider's ``module:Class``.
 

@@ -52,9 +52,9 @@ def plan(
     from holdfast.train.schedule import moments
 
     shared = shared if shared is not None else Shared(allow_code)
-    bones, parameters = shared.skeleton(recipe), shared.parameters(recipe)
-    selected = select(parameters, parse(recipe.trainable), text_only=True)
-    reference = select(parameters, parse(recipe.budget.reference), text_only=True)
+    bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
+    selected = select(parameters, parse(recipe.trainable), text_only=text_only)
+    reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
     batches = shared.batches(recipe, num_processes=num_processes)
     rows = len(batches[0].source)
     whole = reference_steps(recipe, rows=rows, rows_per_step=batches[0].rows_per_step)
@@ -68,7 +68,7 @@ def plan(
     devices = num_processes if sharded else 1
     needs = functools.partial(_memory, recipe, bones, parameters, read=read, devices=devices)
     memory_of = {
-        preset: needs(select(parameters, parse(preset), text_only=True)).fits_gb
+        preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb
         for preset, roles_of in PRESETS.items()
         if any(parameter.role in roles_of for parameter in parameters)
     }
@@ -77,7 +77,7 @@ def plan(
     return Plan(
         recipe=recipe,
         selected=selected,
-        whole=select(parameters, parse("full"), text_only=True).names,
+        whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
         step=read.means[0],
         steps_read=read.read,

@@ -54,10 +54,20 @@ class Shared:
         return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
 
     def price(self, recipe: Recipe, names: Sequence[str]) -> Cost:
-        """Return what the model costs when ``names`` learn."""
+        """Return what the model costs when ``names`` learn, with pictures as the recipe's first row has them."""
+        from holdfast.data.batches import example_with_pictures
         from holdfast.models.cost import cost
 
-        return self._once(["price", *_model(recipe), *names], lambda: cost(self.skeleton(recipe).model, names))
+        source = self.source(recipe)
+        rows = [] if self.text_only(recipe) else self._rows_of(recipe)
+        return self._once(
+            ["price", *_model(recipe), *names, *rows],
+            lambda: cost(self.skeleton(recipe).model, names, example=example_with_pictures(source)),
+        )
+
+    def text_only(self, recipe: Recipe) -> bool:
+        """Return whether what a recipe learns from has no pictures, so that towers and their like do not run."""
+        return self.source(recipe).pictured() is None
 
     def source(self, recipe: Recipe) -> Source:
         """Return the rows that a recipe learns from."""
@@ -66,11 +76,11 @@ class Shared:
 
         rules = rules_in_play(recipe)
         return self._once(
-            ["source", *_model(recipe), recipe.data.model_dump(mode="json"), rules, recipe.max_length],
+            ["source", *_model(recipe), *self._rows_of(recipe)],
             lambda: source_of(
                 recipe.data,
                 rules=rules,
-                tokenizer=self.skeleton(recipe).tokenizer,
+                tokenizer=self.skeleton(recipe).speaker,
                 max_length=recipe.max_length,
                 allow_code=self.allow_code,
             ),
@@ -92,6 +102,11 @@ class Shared:
             )
             for process in range(num_processes)
         ]
+
+    def _rows_of(self, recipe: Recipe) -> list[Any]:
+        from holdfast.evaluate.suite import rules_in_play
+
+        return [recipe.data.model_dump(mode="json"), rules_in_play(recipe), recipe.max_length]
 
     def _once(self, key: Sequence[Any], make: Callable[[], T]) -> T:
         words = json.dumps(key)

@@ -22,6 +22,7 @@ class Skeleton:
         model: On the meta device: shapes, modules, ties, no values.
         config: Its Transformers configuration.
         tokenizer: As it lies in the folder.
+        processor: Of an image-text model, on the same tokenizer; None for a text model, or if the folder has none.
         exposure: What the base has seen in pre-training; None if unknown.
         stored: Name of the dtype of the files, for example ``"bfloat16"``.
     """
@@ -29,8 +30,14 @@ class Skeleton:
     model: Any
     config: Any
     tokenizer: Any
+    processor: Any | None
     exposure: Mapping[str, Any] | None
     stored: str
+
+    @property
+    def speaker(self) -> Any:
+        """What turns conversations into inputs: the processor where there is one, else the tokenizer."""
+        return self.tokenizer if self.processor is None else self.processor
 
 
 def skeleton(name: str, *, revision: str | None = None, attn_implementation: str | None = None) -> Skeleton:
@@ -43,15 +50,21 @@ def skeleton(name: str, *, revision: str | None = None, attn_implementation: str
     import torch
     import transformers
 
+    from holdfast.models.processors import processor_in
+
     folder = _small_files(name, revision)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            model = _auto_class(config).from_config(config, attn_implementation=attn_implementation).eval()
+            kind = _auto_class(config)
+            model = kind.from_config(config, attn_implementation=attn_implementation).eval()
+        seeing = kind is transformers.AutoModelForImageTextToText
+        processor = processor_in(folder, tokenizer) if seeing else None
     except (OSError, ValueError, KeyError, ImportError, TypeError) as fault:
         raise ModelError(f"model {name!r} in {folder} cannot be planned: {type(fault).__name__}: {fault}") from fault
-    return Skeleton(model, config, tokenizer, exposure(folder), str(config.dtype or "float32").removeprefix("torch."))
+    stored = str(config.dtype or "float32").removeprefix("torch.")
+    return Skeleton(model, config, tokenizer, processor, exposure(folder), stored)
 
 
 def _small_files(name: str, revision: str | None) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import yaml
 
-from holdfast.data.batches import Batches
+from holdfast.data.batches import Batches, example_with_pictures
 from holdfast.data.encode import preview
 from holdfast.data.sources import Source, source_of
 from holdfast.errors import RunFolderError
@@ -156,7 +156,7 @@ def _carry_out(
         allow_code=allow_code,
     )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    spent_by = cost(loaded.model, selected.names)
+    spent_by = cost(loaded.model, selected.names, example=example_with_pictures(rows))
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
