@@ -45,6 +45,12 @@ class Message(TypedDict):
     images: NotRequired[tuple[Picture, ...]]
 
 
+def in_words(message: Message) -> str:
+    """Return what a message says, its pictures in words: for people who read samples, never for a model."""
+    shown = "".join(f"[picture: {picture.words()}]\n" for picture in message.get("images", ()))
+    return shown + message["content"]
+
+
 class Outcome(StrEnum):
     """What a reply is worth. Compare with ``is``: every member is truthy."""
 
@@ -201,7 +207,7 @@ class Sample:
         index: Position of the problem in its suite.
         key: The problem's cluster.
         half: ``select``, ``report``, or ``all`` where the suite is not split.
-        prompt: The first user message.
+        prompt: The first user message, its pictures in words.
         replies: What the model said, one entry an attempt.
         outcome: Of the first attempt; of a whole episode of several steps, that of the first step that went wrong.
         code: Reason of that verdict.
@@ -273,4 +279,5 @@ __all__ = [
     "Verb",
     "Verdict",
     "finite",
+    "in_words",
 ]

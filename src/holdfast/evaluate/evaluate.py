@@ -23,7 +23,7 @@ from holdfast.errors import DataError
 from holdfast.evaluate.file_problems import NOT_APPLICABLE
 from holdfast.evaluate.suite import SELECT, Suite
 from holdfast.models.ranks import ALONE, Ranks
-from holdfast.records import Example, Outcome, Sample, Verdict
+from holdfast.records import Example, Outcome, Sample, Verdict, in_words
 from holdfast.rollout.episodes import answer
 from holdfast.rollout.forced import argmax_replies
 from holdfast.rollout.generate import Progress, positions, spoken
@@ -172,7 +172,7 @@ def _sample(suite: Suite, episode: Episode, replies: tuple[str, ...], step: int)
         index=problem.index,
         key=problem.key,
         half=suite.half_of(problem),
-        prompt=next((message["content"] for message in asked if message["role"] == "user"), asked[0]["content"]),
+        prompt=in_words(next((message for message in asked if message["role"] == "user"), asked[0])),
         replies=replies,
         outcome=decides.outcome,
         code=decides.code,
