@@ -84,8 +84,18 @@ def shared_prefixes(rows: Sequence[Encoded]) -> Prefixes:
         while joins[leader] <= branch and leads[leader] != leader:
             leader = leads[leader]
         of_row.append(leader)
-    length = tuple(max(0, len(row.input_ids) - branch) for row in rows)
+    length = tuple(
+        _shared_length(row, rows[leader], longest - branch, branch) for row, leader in zip(rows, of_row, strict=True)
+    )
     return Prefixes(tuple(of_row), length, longest, branch)
+
+
+def _shared_length(row: Encoded, leader: Encoded, prefix: int, branch: int) -> int:
+    """Return how much of the leader's prefix a row takes: all it can, for rows that branch off alike compute faster."""
+    if len(leader.input_ids) <= branch:
+        return 0  # it needs no prefix, so none is computed
+    most = min(prefix, leader.n_prompt - 1, row.n_prompt - 1)
+    return _in_common(row.input_ids[: max(0, most)], leader.input_ids)
 
 
 def worthwhile(micro_batches: Sequence[Prefixes]) -> bool:

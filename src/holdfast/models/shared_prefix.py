@@ -192,11 +192,12 @@ class _TwoPasses:
     def _spread(self, cache: DynamicCache, device: torch.device) -> DynamicCache:
         """Return a cache of B rows, each with the keys and values of its prefix, which ends at the last place."""
         layout = self.layout
-        g, p = layout.prefixes
+        _, p = layout.prefixes
         shift_B1 = layout.length_B[:, None] - p
-        place_BP = (torch.arange(p) + shift_B1).clamp(min=0) + layout.prefix_B[:, None] * p
-        place_N = place_BP.flatten().to(device)
-        whole = g == 1 and not bool(shift_B1.any())
+        place_BP = None
+        if bool(shift_B1.any()):
+            place_BP = ((torch.arange(p) + shift_B1).clamp(min=0) + layout.prefix_B[:, None] * p).to(device)
+        prefix_B = layout.prefix_B.to(device)
         spread = DynamicCache()
         for number, layer in enumerate(cache.layers):
             if not layer.is_initialized:  # a block that attends to another sequence, absent here
@@ -205,7 +206,7 @@ class _TwoPasses:
                 raise ModelError(
                     f"{self.name}: block {number} kept {layer.get_seq_length()} of {p} tokens in its cache"
                 )
-            spread.update(*(_rows(x, place_N, len(layout.length_B), whole) for x in (layer.keys, layer.values)), number)
+            spread.update(*(_rows(x, prefix_B, place_BP) for x in (layer.keys, layer.values)), number)
         return spread
 
 
@@ -220,13 +221,13 @@ class _Branch:
     to_N: Tensor
 
 
-def _rows(states_GAPD: Tensor, place_N: Tensor, rows: int, whole: bool) -> Tensor:
-    """Return each row's keys or values, (B, A, P, D); ``place_N`` are its B·P places in the flat (G, P)."""
-    _, a, p, d = states_GAPD.shape
-    if whole:
-        return states_GAPD.expand(rows, a, p, d)
+def _rows(states_GAPD: Tensor, prefix_B: Tensor, place_BP: Tensor | None) -> Tensor:
+    """Return each row's keys or values, (B, A, P, D): all of prefix ``prefix_B``, or places of the flat (G, P)."""
+    g, a, p, d = states_GAPD.shape
+    if place_BP is None:
+        return states_GAPD.expand(len(prefix_B), a, p, d) if g == 1 else states_GAPD.index_select(0, prefix_B)
     flat = states_GAPD.transpose(1, 2).flatten(2).flatten(0, 1)
-    return flat.index_select(0, place_N).view(rows, p, a, d).transpose(1, 2)
+    return flat.index_select(0, place_BP.flatten()).view(len(prefix_B), p, a, d).transpose(1, 2)
 
 
 def reaching_cache(model: nn.Module, length: int) -> set[int]:
