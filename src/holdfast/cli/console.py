@@ -70,7 +70,10 @@ def show_plan(out: Console, plan: Plan) -> None:
     )
     fits = ", ".join(f"{name} {_gigabytes(size)}" for name, size in plan.memory_of.items())
     out.print(
-        escape(f"memory: about {plan.memory.total / 1e9:.2g} GB, fits in {_gigabytes(plan.memory.fits_gb)} ({fits})")
+        escape(
+            f"memory{'' if plan.processes == 1 else f' of each of {plan.processes} devices'}: about "
+            f"{plan.memory.total / 1e9:.2g} GB, fits in {_gigabytes(plan.memory.fits_gb)} ({fits})"
+        )
     )
     out.print(escape(f"measured at steps {', '.join(map(str, plan.moments))}"))
     _show_suites(out, plan)

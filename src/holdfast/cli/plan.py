@@ -1,4 +1,4 @@
-"""``holdfast plan``: what a recipe will train, cost and need, before anything is trained."""
+"""``holdfast plan``: what a recipe, or each arm of a study, will train, cost and need, before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,26 +9,46 @@ import typer
 
 def plan(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="RECIPE [--key value ...]", help="The recipe; any of its keys.")
+        list[str] | None,
+        typer.Argument(metavar="RECIPE|STUDY [--key value ...]", help="The recipe, or a study; any recipe key."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="The recipe, as a flag.")] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices that share one run: its rows, and its weights by FSDP 2.")
+    ] = 1,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="TFLOP/s that a device sustains (its peak times its utilization): prints hours."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of a study: the small version that its file describes.")
+    ] = False,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", "--allow_code", help="Let the recipe name outside code (module:Class).")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print plain JSON.")] = False,
 ) -> None:
-    """Show what a recipe will train, cost and need. Trains nothing, writes nothing."""
-    from holdfast import plan as planning
-    from holdfast.cli.arguments import recipe_values
+    """Show what a recipe, or each arm of a study, will train, cost and need. Trains nothing, writes nothing."""
+    from holdfast.cli import planning
+    from holdfast.cli.arguments import recipe_values, split
+    from holdfast.errors import UserError
 
-    asked = recipe_values(words or [], config=config, verb="plan")
-    recipe = planning.check(asked.values, source=asked.source, allow_code=allow_code)
-    made = planning.plan(recipe, allow_code=allow_code)
-    if json:
-        from json import dumps
-
-        typer.echo(dumps(made.to_json(), indent=1))
-    else:
-        from holdfast.cli.console import console, show_plan
-
-        show_plan(console(), made)
+    arguments = split(words or [])
+    if not config and len(arguments.places) == 1 and planning.is_study(arguments.places[0]):
+        planning.show_study(
+            arguments.places[0],
+            assignments=arguments.assignments,
+            quick=quick,
+            allow_code=allow_code,
+            scale=planning.Scale(devices, tflops),
+            json=json,
+        )
+        return
+    if quick:
+        raise UserError("--quick is for a study; a recipe has no small version")
+    planning.show_recipe(
+        recipe_values(words or [], config=config, verb="plan"),
+        allow_code=allow_code,
+        scale=planning.Scale(devices, tflops),
+        json=json,
+    )
