@@ -43,9 +43,14 @@ def test_a_run_spends_what_was_planned(values: dict[str, Any], tmp_path: Path) -
     assert planned.steps > 9
     assert planned.steps_read == planned.steps
     result = run(recipe, folder=tmp_path / "run", planned=planned)
-    spent = json.loads((result.folder / "result.json").read_text())["spent"]
+    told = json.loads((result.folder / "result.json").read_text())
+    spent = told["spent"]
     for name, amount in planned.total.to_json().items():
         assert spent[name] == pytest.approx(amount, rel=1e-12), name
+    assert 0 < told["train_seconds"] + told["measure_seconds"] < told["wall_seconds"]
+    assert told["tokens_per_second"] == pytest.approx(spent["tokens"] / told["train_seconds"])
+    # Times are of no use to who repeats the run: they stand beside its records, never in them.
+    assert "seconds" not in (result.folder / "records.jsonl").read_text()
 
 
 def test_a_plan_that_reads_a_third_of_the_steps_is_within_two_percent(

@@ -154,7 +154,9 @@ def test_a_resumed_loop_takes_the_very_steps_that_were_left() -> None:
     second.model.load_state_dict(first.model.state_dict())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.resume(first.state())
-    go(second)
+    assert second.seconds == first.seconds
+    ended, _, _ = go(second)
+    assert ended.seconds.train > first.seconds.train > 0
     for mine, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert second.spent == whole.spent

@@ -173,7 +173,8 @@ def cost_table(groups: Sequence[Arm]) -> Table:
 
 def provenance_table(groups: Sequence[Arm]) -> Table:
     """Return where each number comes from: hashes, versions, and whatever else the run's result says of itself."""
-    told = {"status", "steps", "wall_seconds", "peak_memory_bytes", "meters", "best_step", "spent", "identity"}
+    told = {"status", "steps", "meters", "best_step", "spent", "identity", "tokens_per_second"}
+    told |= {"wall_seconds", "train_seconds", "measure_seconds", "peak_memory_bytes", "peak_accelerator_bytes"}
     runs = [run for arm in groups for run in arm.runs]
     names = list(dict.fromkeys(key for run in runs for key in run.result if key not in told))
     meters = list(dict.fromkeys(key for run in runs for key in run.result.get("meters") or {}))

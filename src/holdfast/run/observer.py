@@ -95,7 +95,7 @@ class Observer:
     def train(self, loop: Loop, planned: Plan) -> Ended:
         """Run the loop, but for moments that are recorded already."""
         if self.history and _is_stop(self.history[-1].decision):
-            return Ended("stopped", loop.step, loop.spent.to_json())
+            return loop.ended("stopped")
         return loop.run(
             moments=set(planned.moments) - {record.step for record in self.history},
             on_moment=self.measure,
@@ -191,7 +191,10 @@ class Observer:
                 checkpoint.prune(self.folder, keep=keep, protected=protected)
 
     def finish(self, ended: Ended, *, wall_seconds: float) -> None:
-        """Write ``result.json``, and for a run that ended the report and the model card."""
+        """Write ``result.json``, and for a run that ended the report and the model card.
+
+        ``wall_seconds`` and peaks are of this process alone; times of training and of moments are the whole run's.
+        """
         meters_read = {
             "swallowed_update_fraction": self._swallowed(),
             "unchanged_after_export_fraction": self._unchanged(ended),
@@ -206,7 +209,11 @@ class Observer:
             "spent": dict(ended.spent),
             "best_step": self._best_step(),
             "wall_seconds": wall_seconds,
+            "train_seconds": ended.seconds.train,
+            "measure_seconds": ended.seconds.measure,
+            "tokens_per_second": ended.spent["tokens"] / ended.seconds.train if ended.seconds.train else None,
             "peak_memory_bytes": _peak_memory(),
+            "peak_accelerator_bytes": _peak_accelerator_memory(self.accelerator.device),
             "recipe_hash": self.recipe.hash(),
             "code_version": __version__,
             "base_fingerprint": self.loaded.fingerprint,
@@ -251,3 +258,8 @@ def _peak_memory() -> int:
     """Return the largest resident memory of this process in bytes (macOS counts bytes, Linux kilobytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_accelerator_memory(device: torch.device) -> int | None:
+    """Return the most bytes of an accelerator that tensors of this process took; None without one."""
+    return None if device.type in ("cpu", "mps") else torch.accelerator.max_memory_allocated(device)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -60,6 +60,18 @@ class Moment:
     save: Callable[[], None]
 
 
+class Seconds(NamedTuple):
+    """Wall-clock time of a run, its earlier parts before a resume included; in results and metrics, never in records.
+
+    Attributes:
+        train: Of its steps.
+        measure: Of its moments.
+    """
+
+    train: float = 0.0
+    measure: float = 0.0
+
+
 @dataclass(frozen=True)
 class Ended:
     """How training ended: ``finished``, ``stopped`` by a decision, or ``interrupted`` by the user."""
@@ -67,6 +79,7 @@ class Ended:
     status: str
     step: int
     spent: Mapping[str, float]
+    seconds: Seconds
 
 
 class Loop:
@@ -87,7 +100,8 @@ class Loop:
         self.optimizer = make_optimizer(self.trainable, settings)
         self.step = 0
         self.spent = Spent()
-        self._seconds = 0.0
+        self.seconds = Seconds()
+        self._seconds_at_log = 0.0
         self._tokens_at_log = 0.0
         self._interrupted = False
         self._interrupted_somewhere = False
@@ -117,14 +131,14 @@ class Loop:
         """
         self.model.train()
         if self.step == 0 and 0 in moments and self._stops(on_moment, save):
-            return self._ended("stopped")
+            return self.ended("stopped")
         with self._catch_interrupts():
             while self.step < self.settings.steps:
                 started = time.perf_counter()
                 first_full_step = min(self.settings.warmup_steps, self.settings.steps - 1)
                 metered = self.settings.swallow_dtype is not None and self.step == first_full_step
                 metrics = self._metered_step() if metered else self._one_step()
-                self._seconds += time.perf_counter() - started
+                self.seconds = self.seconds._replace(train=self.seconds.train + time.perf_counter() - started)
                 if metered or self.step % self.settings.logging_steps == 0 or self.step in (1, self.settings.steps):
                     on_log({**metrics, **self._pace()})
                 saves_now = self.settings.save_steps and self.step % self.settings.save_steps == 0
@@ -132,20 +146,31 @@ class Loop:
                 if self._ends or saves_now:
                     save(self)
                 if self._ends:
-                    return self._ended("interrupted")
+                    return self.ended("interrupted")
                 if stops:
-                    return self._ended("stopped")
-        return self._ended("finished")
+                    return self.ended("stopped")
+        return self.ended("finished")
 
     def state(self) -> dict[str, Any]:
         """Return the scalars that a resumed run needs, as JSON; weights and optimizer state are `checkpoint`'s."""
-        return {"step": self.step, "spent": self.spent.to_json(), "cursor": dict(self.method.cursor)}
+        return {
+            "step": self.step,
+            "spent": self.spent.to_json(),
+            "cursor": dict(self.method.cursor),
+            "seconds": self.seconds._asdict(),
+        }
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Take up the scalars of `state`; weights, optimizer and random states are restored by `checkpoint.restore`."""
         self.step = int(state["step"])
         self.spent = Spent.from_json(state["spent"])
         self.method.seek(state["cursor"])
+        self.seconds = Seconds(**state["seconds"])
+        self._tokens_at_log, self._seconds_at_log = self.spent.tokens, self.seconds.train
+
+    def ended(self, status: str) -> Ended:
+        """Return where training stands, with how it ended."""
+        return Ended(status, self.step, self.spent.to_json(), self.seconds)
 
     @property
     def _ends(self) -> bool:
@@ -241,7 +266,9 @@ class Loop:
 
     def _stops(self, on_moment: Callable[[Moment], Decision | None], save: Callable[[Loop], None]) -> bool:
         moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))
+        started = time.perf_counter()
         decision = on_moment(moment)
+        self.seconds = self.seconds._replace(measure=self.seconds.measure + time.perf_counter() - started)
         self.model.train()
         stops = self.ranks.is_main and decision is not None and decision.verdict is Verb.STOP
         summed = self._reduced({"stops": float(stops), "interrupted": float(self._interrupted)})
@@ -250,12 +277,9 @@ class Loop:
 
     def _pace(self) -> dict[str, float]:
         """Return speed since the last line: wall-clock figures are in metrics only, never in records."""
-        tokens, seconds = self.spent.tokens - self._tokens_at_log, self._seconds
-        self._tokens_at_log, self._seconds = self.spent.tokens, 0.0
+        tokens, seconds = self.spent.tokens - self._tokens_at_log, self.seconds.train - self._seconds_at_log
+        self._tokens_at_log, self._seconds_at_log = self.spent.tokens, self.seconds.train
         return {"tokens_per_second": tokens / seconds if seconds else math.nan}
-
-    def _ended(self, status: str) -> Ended:
-        return Ended(status, self.step, self.spent.to_json())
 
     @contextmanager
     def _catch_interrupts(self) -> Iterator[None]:
