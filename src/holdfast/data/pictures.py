@@ -85,7 +85,8 @@ def image_inputs(
         width: T.
 
     Raises:
-        DataError: rows with pictures beside rows that were encoded without a processor, or the processor refuses.
+        DataError: the processor refuses, or rows with pictures stand beside rows without any where the model cannot
+            tell them apart.
     """
     if not any(prompt is not None and prompt.pictures for prompt in prompts):
         return {}
@@ -101,6 +102,14 @@ def image_inputs(
             raise DataError(
                 f"row {number} of a batch: the processor turns its prompt into other tokens than it did for blank "
                 f"pictures of the same size; {type(known[0].processor).__name__} cannot be used"
+            )
+    bare = [number for number, prompt in enumerate(known) if not prompt.pictures]
+    for name, value in made.items():
+        if bare and value.ndim > 2 and value.shape[:2] == ids_BT.shape:
+            raise DataError(
+                f"rows {bare} of a batch have no picture and others do, but the model attends to pictures apart from "
+                f"the text ({name}), so that the former would be computed otherwise than alone. Use data in which all "
+                "rows have pictures, or none, or write per_device_train_batch_size: 1 and per_device_eval_batch_size: 1"
             )
     lengths = [len(own) for own in prompt_ids]
     return {

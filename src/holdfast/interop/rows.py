@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from holdfast.environments.base import Environment
+from holdfast.records import Message
 
 
 def demonstrations(
     environment: Environment, rule: str, *, size: int, split: str = "train", seed: int = 0
 ) -> list[dict[str, Any]]:
     """Return rows ``{"prompt": messages, "completion": messages}`` for supervised fine-tuning.
+
+    Where pictures are asked about, each row also holds them under ``images``, drawn, as TRL's trainers take them.
 
     Args:
         environment: Name all rules that will be asked later among its rules, so that its splits share no problem.
@@ -20,7 +24,7 @@ def demonstrations(
     """
     return [
         {
-            "prompt": list(environment.prompt(step)),
+            **_asked(environment.prompt(step)),
             "completion": [{"role": "assistant", "content": environment.demonstrate(step)}],
         }
         for index in range(size)
@@ -31,10 +35,13 @@ def demonstrations(
 def questions(
     environment: Environment, rule: str, *, size: int, split: str = "train", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return the rows of ``size`` problems for GRPO: a prompt, and the columns by which `reward_function` finds it."""
+    """Return the rows of ``size`` problems for GRPO: a prompt, and the columns by which `reward_function` finds it.
+
+    Pictures are under ``images``, as in `demonstrations`.
+    """
     return [
         {
-            "prompt": list(environment.prompt(step)),
+            **_asked(environment.prompt(step)),
             "rule": rule,
             "split": split,
             "index": index,
@@ -44,3 +51,10 @@ def questions(
         for index in range(size)
         for number, step in enumerate(environment.steps(environment.sample(rule, split, index, seed=seed)))
     ]
+
+
+def _asked(messages: Sequence[Message]) -> dict[str, Any]:
+    """Return the prompt, and the pictures of its messages, which TRL puts before the first user message."""
+    prompt = [{"role": message["role"], "content": message["content"]} for message in messages]
+    shown = [picture.render() for message in messages for picture in message.get("images", ())]
+    return {"prompt": prompt, "images": shown} if shown else {"prompt": prompt}
