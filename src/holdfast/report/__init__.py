@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast.report.card import write_card
 from holdfast.report.compact import write as write_records
@@ -16,7 +17,10 @@ from holdfast.report.load import load_runs
 from holdfast.report.run_data import RunData
 from holdfast.report.tables import Table, table
 
-__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card", "write_records"]
+if TYPE_CHECKING:
+    from holdfast.report.claims import Judged
+
+__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card", "write_records", "write_study"]
 
 
 def write(
@@ -33,3 +37,12 @@ def write(
     from holdfast.report import page
 
     return page.write(source, output, title=title, date=date)
+
+
+def write_study(
+    runs: Sequence[RunData], output: Path | str, *, title: str | None = None, judged: Sequence[Judged] = ()
+) -> Path:
+    """Write the page of a study of several tasks, bases or seeds; see `holdfast.report.study_page.write`."""
+    from holdfast.report import study_page
+
+    return study_page.write(runs, output, title=title, judged=judged)

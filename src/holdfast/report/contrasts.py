@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.records import Estimate
 from holdfast.report import over_seeds
@@ -143,34 +145,62 @@ def _readings(terms: Sequence[Term], seed: int, metric: str) -> float | None:
     return total
 
 
+class _Graded(NamedTuple):
+    """The grade of every problem of one suite at one moment of one run."""
+
+    places: tuple[Place, ...]
+    values_N: NDArray[np.float64]
+
+
 def _crossed(suite: str, terms: Sequence[Term], seeds: Sequence[int], metric: str) -> over_seeds.Crossed | None:
     """Return what each seed's answer to each problem of a suite adds; None if not every answer was kept."""
     own = [term for term in terms if term.suite == suite]
-    rows = []
-    for seed in seeds:
-        gradings = [
+    gradings = [
+        [
             (term.weight / len(term.moments[seed]), _graded(_run(term.arm, seed), suite, step, metric))
             for term in own
             for step in term.moments[seed]
         ]
-        if not all(graded for _, graded in gradings):
-            return None
-        asked = set.intersection(*(set(graded) for _, graded in gradings))
-        rows.append({place: sum(weight * graded[place] for weight, graded in gradings) for place in asked})
-    places = sorted(set.intersection(*map(set, rows)))
+        for seed in seeds
+    ]
+    places = _shared([graded.places for row in gradings for _, graded in row])
     if not places:
         return None
-    values_SN = np.array([[row[place] for place in places] for row in rows], dtype=np.float64)
+    values_SN = np.zeros((len(seeds), len(places)))
+    for total_N, row in zip(values_SN, gradings, strict=True):
+        for weight, graded in row:
+            total_N += weight * _at_places(graded, places)
     reach = sum(abs(term.weight) for term in own) / 2
     return over_seeds.Crossed(values_SN, [key for _, _, key in places], reach)
 
 
-def _graded(run: RunData, suite: str, step: int, metric: str) -> dict[Place, float]:
-    """Return the grade of every problem; empty if they were not kept, were sampled several times, or one is unknown."""
-    samples = run.samples(suite, step)
-    grades = {place_of(sample): grade(sample, metric) for sample in samples}
-    known = {place: float(value) for place, value in grades.items() if value is not None}
-    return known if len(known) == len(samples) else {}
+def _shared(rosters: Sequence[tuple[Place, ...]]) -> tuple[Place, ...]:
+    """Return the places that all rosters hold. Mostly the shorter ones are the beginnings of the longer."""
+    shortest = min(rosters, key=len)
+    if all(roster[: len(shortest)] == shortest for roster in rosters):
+        return shortest
+    return tuple(sorted(set.intersection(*map(set, rosters))))
+
+
+def _at_places(graded: _Graded, places: tuple[Place, ...]) -> NDArray[np.float64]:
+    if graded.places[: len(places)] == places:
+        return graded.values_N[: len(places)]
+    order = {place: number for number, place in enumerate(graded.places)}
+    return graded.values_N[[order[place] for place in places]]
+
+
+def _graded(run: RunData, suite: str, step: int, metric: str) -> _Graded:
+    """Return the grade of every problem; none if they were not kept, were sampled several times, or one is unknown."""
+    key = ("graded", suite, step, metric)
+    if key not in run.derived:
+        samples = run.samples(suite, step)
+        places, grades = tuple(map(place_of, samples)), [grade(sample, metric) for sample in samples]
+        known = [float(value) for value in grades if value is not None]
+        whole = len(known) == len(places) == len(set(places))
+        places = run.derived.setdefault(("places", places), places) if whole else ()
+        run.derived[key] = _Graded(places, np.array(known if whole else [], dtype=np.float64))
+    found: _Graded = run.derived[key]
+    return found
 
 
 def _run(arm: Arm, seed: int) -> RunData:

@@ -7,6 +7,7 @@ takes the page's font, can be selected and read aloud, and no glyph is missing.
 from __future__ import annotations
 
 import io
+import math
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,9 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from holdfast.report.words import visible
+from holdfast.report.words import power_of_ten, visible
 
 WIDTH = 9.0  # inches: 648 units of SVG, shown at 900 pixels, so that 9-point text is 12.5 pixels high
 INK, FAINT, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
@@ -150,6 +152,39 @@ def _within(middle: float, count: int, gap: float, top: float) -> float:
     """Keep a group of labels below the top, and above the bottom if there is room."""
     half = gap * (count - 1) / 2
     return max(min(middle, top - half), half)
+
+
+def scale_x(panels: Sequence[Axes], places: Sequence[float], *, as_powers: bool) -> None:
+    """Use a logarithmic axis that still shows 0, if the moments were spread like that."""
+    positive = sorted({place for place in places if place > 0})
+    if len(positive) < 3 or positive[-1] < 15 * positive[0]:
+        if as_powers:
+            for panel in panels:
+                panel.xaxis.set_major_formatter(lambda value, _: power_of_ten(value))
+                panel.xaxis.set_major_locator(MaxNLocator(4))
+        return
+    low, high = math.floor(math.log10(positive[0])), math.ceil(math.log10(positive[-1]))
+    narrow = positive[-1] < 300 * positive[0]
+    factors = (1, 2, 5) if narrow or (high - low <= 3 and not as_powers) else (1,)
+    ticks = [f * 10.0**e for e in range(low, high + 1) for f in factors if positive[0] <= f * 10.0**e <= positive[-1]]
+    for panel in panels:
+        panel.set_xscale("symlog", linthresh=positive[0], linscale=0.35)
+        panel.set_xlim(-0.12 * positive[0], positive[-1] * 1.06)
+        names = [
+            power_of_ten(tick).removeprefix("1 × ").replace(" × ", "·") if as_powers else f"{tick:g}" for tick in ticks
+        ]
+        panel.set_xticks([0.0, *ticks], ["0", *names])
+        panel.minorticks_off()
+
+
+def log_x(panel: Axes) -> None:
+    """Make a panel's horizontal axis logarithmic, with plain numbers at 1, 2 and 5, or only at powers of ten."""
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    subs = (1.0, 2.0, 5.0) if high < 60 * low else (1.0, 3.0) if high < 600 * low else (1.0,)
+    panel.xaxis.set_major_locator(LogLocator(subs=subs))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e-").replace("e+0", "e"))
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def to_svg(figure: Figure, *, prefix: str, title: str) -> Markup:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from holdfast.records import Record
 from holdfast.report.compare import Arm, all_suites, called, estimate
-from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look, new_figure, settle, style
+from holdfast.report.drawing import FAINT, INK, EndLabel, Look, label_ends, look, new_figure, scale_x, settle, style
 from holdfast.report.run_data import RunData, SuiteFacts
-from holdfast.report.words import amount, power_of_ten, visible
+from holdfast.report.words import amount, visible
 
 LONGEST = 44
 """Characters of a name that a figure has room for."""
@@ -42,7 +42,7 @@ def success(groups: Sequence[Arm], *, against: str) -> Figure:
                 panel.set_xlabel("optimizer steps" if against == "steps" else "training FLOPs")
         for panel in panels[len(suites) :]:
             panel.set_axis_off()
-        _scale_x(panels[: len(suites)], _places(groups, against), as_powers=against == "flops")
+        scale_x(panels[: len(suites)], _places(groups, against), as_powers=against == "flops")
         _name_arms(figure, panels, labels, groups)
         return settle(figure)
 
@@ -250,26 +250,6 @@ def _places(groups: Sequence[Arm], against: str) -> list[float]:
 
 def _place(record: Record, against: str) -> float | None:
     return record.step if against == "steps" else record.spent.get(against)
-
-
-def _scale_x(panels: Sequence[Axes], places: Sequence[float], *, as_powers: bool) -> None:
-    """Use a logarithmic axis that still shows 0, if the moments were spread like that."""
-    positive = sorted({place for place in places if place > 0})
-    if len(positive) < 3 or positive[-1] < 15 * positive[0]:
-        if as_powers:
-            for panel in panels:
-                panel.xaxis.set_major_formatter(lambda value, _: power_of_ten(value))
-                panel.xaxis.set_major_locator(MaxNLocator(4))
-        return
-    low, high = math.floor(math.log10(positive[0])), math.ceil(math.log10(positive[-1]))
-    factors = (1,) if as_powers or high - low > 3 else (1, 2, 5)
-    ticks = [f * 10.0**e for e in range(low, high + 1) for f in factors if positive[0] <= f * 10.0**e <= positive[-1]]
-    for panel in panels:
-        panel.set_xscale("symlog", linthresh=positive[0], linscale=0.35)
-        panel.set_xlim(-0.12 * positive[0], positive[-1] * 1.06)
-        names = [power_of_ten(tick).removeprefix("1 × ") if as_powers else f"{tick:g}" for tick in ticks]
-        panel.set_xticks([0.0, *ticks], ["0", *names])
-        panel.minorticks_off()
 
 
 def _name_arms(

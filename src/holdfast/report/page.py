@@ -6,37 +6,25 @@ in as it is are our own SVG figures. The page holds no script and loads nothing,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jinja2
 import yaml
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from holdfast.errors import RunFolderError
-from holdfast.report import caveats, drawing, figures, tables, words
+from holdfast.report import caveats, figures, tables, words
 from holdfast.report.answers import LONGEST_PROMPT, LONGEST_REPLY, Flips, flips
 from holdfast.report.compare import ALL_PAIRS_UP_TO, Arm, Change, Result, all_suites, arms, called, duels, results
 from holdfast.report.load import load_runs
+from holdfast.report.publishing import Drawn, drawn, page_path, publish, template
 from holdfast.report.run_data import RunData
 from holdfast.report.stopping import Stop, stops
 from holdfast.signals.patience import Patience
 
 SIGNS = {Change.GAINED: "▲", Change.LOST: "▼", Change.KEPT: "=", Change.UNCLEAR: "?", Change.UNKNOWN: ""}
 CLASSES = {Change.GAINED: "gained", Change.LOST: "lost", Change.KEPT: "kept", Change.UNCLEAR: "unclear"}
-
-
-class Drawn(NamedTuple):
-    """A figure on the page."""
-
-    name: str
-    figure: Figure
-    svg: Markup
-    caption: str
 
 
 def write(
@@ -63,23 +51,11 @@ def write(
     runs = _runs(source)
     if not runs:
         raise RunFolderError("there is no run to report")
-    path = Path(output)
-    if path.suffix != ".html":
-        path = path / "report.html"
+    path = page_path(output)
     groups = arms(runs)
     made = _figures(groups)
-    text = _template().render(_context(groups, made, title=title or _title(groups), date=date))
-    try:
-        beside = path.with_name(f"{path.stem}-figures")
-        beside.mkdir(parents=True, exist_ok=True)
-        for drawn in made:
-            drawing.to_png(drawn.figure, beside / f"{drawn.name}.png")
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as fault:
-        raise RunFolderError(f"cannot write the report {path}: {fault.strerror}; choose another --output") from fault
-    return path
+    text = template("page.html.j2").render(_context(groups, made, title=title or _title(groups), date=date))
+    return publish(path, text, {drawn.name: drawn.figure for drawn in made})
 
 
 def _runs(source: Path | str | Sequence[Path | str] | Sequence[RunData]) -> list[RunData]:
@@ -87,17 +63,6 @@ def _runs(source: Path | str | Sequence[Path | str] | Sequence[RunData]) -> list
         return load_runs(source)
     ready = [one for one in source if isinstance(one, RunData)]
     return ready if len(ready) == len(source) else load_runs([one for one in source if isinstance(one, str | Path)])
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
-    text = resources.files("holdfast.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
-
-
-def _shown(value: Any) -> Any:
-    """Every value that the template writes comes by here; `Markup` is a macro's output or one of our figures."""
-    return value if isinstance(value, Markup) else words.visible(str(value))
 
 
 def _context(groups: Sequence[Arm], made: Sequence[Drawn], *, title: str, date: str) -> dict[str, Any]:
@@ -150,11 +115,7 @@ def _figures(groups: Sequence[Arm]) -> list[Drawn]:
         "Share of the parameters of each role in each layer that was trained: blue all, gray none. White: no such role."
     )
     made.append(("trained", figures.trained(groups), told))
-    return [
-        Drawn(name, figure, drawing.to_svg(figure, prefix=f"{name}-", title=caption), caption)
-        for name, figure, caption in made
-        if figure is not None
-    ]
+    return [drawn(name, figure, caption) for name, figure, caption in made if figure is not None]
 
 
 def _title(groups: Sequence[Arm]) -> str:

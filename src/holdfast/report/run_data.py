@@ -65,6 +65,7 @@ class RunData:
         notes: What the study's author says about it.
         faults: What could not be read.
         answers: Where its graded problems come from.
+        derived: What readers made of its problems and want to find again.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class RunData:
     faults: tuple[str, ...] = ()
     study: str = ""
     answers: Answers = field(default=_no_answers, compare=False, repr=False)
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     _samples: dict[tuple[str, int], tuple[Sample, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

@@ -7,7 +7,7 @@ One file a kind of quantity (``level change compare best sooner spread trend cos
 from holdfast.report.claims.evidence import committed, evidence
 from holdfast.report.claims.judging import Judged, Verdict, judge
 from holdfast.report.claims.rows import KINDS, Claim, Claims, read_claims
-from holdfast.report.claims.telling import LEGEND, claims_json, tally, told
+from holdfast.report.claims.telling import LEGEND, claims_json, in_short, tally, told
 
 __all__ = [
     "KINDS",
@@ -19,6 +19,7 @@ __all__ = [
     "claims_json",
     "committed",
     "evidence",
+    "in_short",
     "judge",
     "read_claims",
     "tally",

@@ -128,7 +128,9 @@ def _verdict(claim: Claim, told: Mapping[str, Any], cell: Cell) -> _Found:
             why = f"needs {bounds_told(needed, found.unit)}, found {found.words} ({value_told(found)})"
             return _Found(Verdict.OUT_OF_RANGE, measured, why)
     verdict = decide(measured, quantity)
-    why = "the interval reaches beyond the bound" if verdict is Verdict.CANNOT_TELL else ""
+    why = ""
+    if verdict is Verdict.CANNOT_TELL:
+        why = "there is no interval" if measured.ends is None else "the interval reaches beyond the bound"
     return _Found(verdict, measured, why)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.errors import NotRecorded
@@ -48,8 +48,10 @@ class Sooner:
         pairs = [(one[seed], other[seed]) for seed in shared]
         if any(spent == 0 for pair in pairs for spent in pair):
             raise NotRecorded(f"the base itself is at {words.percent(self.to)} on {suite} already")
-        told = f"{self.of} to {words.percent(self.to)} on {suite}: {first.name} {_told(a for a, _ in pairs)}, " + (
-            f"{second.name} {_told(b for _, b in pairs)}"
+        shown = words.amount if self.of == "steps" else words.power_of_ten
+        told = (
+            f"{self.of} to {words.percent(self.to)} on {suite}: {first.name} {_told([a for a, _ in pairs], shown)}, "
+            + (f"{second.name} {_told([b for _, b in pairs], shown)}")
         )
         never = [sum(value is None for value in column) for column in zip(*pairs, strict=True)]
         if never in ([0, len(pairs)], [len(pairs), 0]):
@@ -62,9 +64,12 @@ class Sooner:
         return Measured(replace(logs, value=value, low=low, high=high), len(pairs), told, "ratio")
 
 
-def _told(values: Iterable[float | None]) -> str:
+def _told(values: Sequence[float | None], shown: Callable[[float | None], str]) -> str:
     known = [value for value in values if value is not None]
-    return "never" if not known else words.amount(sum(known) / len(known))
+    if not known:
+        return "never"
+    never = len(values) - len(known)
+    return shown(sum(known) / len(known)) + (f" (never in {never} of {len(values)} seeds)" if never else "")
 
 
 def _exactly(value: float, seeds: int) -> Estimate:

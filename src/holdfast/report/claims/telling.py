@@ -47,6 +47,18 @@ def told(judged: Sequence[Judged]) -> list[Told]:
     return blocks
 
 
+def in_short(judged: Sequence[Judged]) -> Table:
+    """Return one row a claim: how many verdicts of each kind it has."""
+    kinds = ("holds", "does not hold", "cannot tell", "out of range")
+    claims = {one.claim.id: one.claim for one in judged}
+    rows = []
+    for name, claim in claims.items():
+        found = [str(one.verdict) for one in judged if one.claim.id == name]
+        counts = [str(found.count(kind)) if kind in found else "·" for kind in kinds]
+        rows.append((claim.where, f"“{claim.quote}”", name, *counts))
+    return Table(("where", "claim", "row", *kinds), tuple(rows), "lllrrrr")
+
+
 def tally(judged: Sequence[Judged]) -> str:
     """Return how many verdicts there are of each kind."""
     counts = {str(verdict): 0 for verdict in dict.fromkeys(one.verdict for one in judged)}
