@@ -147,6 +147,10 @@ def test_adapters_are_counted_without_gradients_of_the_weights_under_them(target
     names = chosen(model, lambda name: "lora_" in name)
     counted = cost(model, names)
     assert counted.step_flops((B, T), B * T) == measured(adapted(plain("llama")), names)
+    # 6·N_trainable·D counts the adapters; 6·N·D counts them beside the weights that they adapt.
+    adapters = sum(parameter.numel() for name, parameter in model.named_parameters() if name in names)
+    assert counted.active_trainable == adapters
+    assert counted.active_weights == adapters + cost(build("llama"), []).active_weights
     # Nearly everything but the weight gradients of the frozen weights is still to be computed.
     full = cost(build("llama"), chosen(build("llama"), CHOICES["full"]))
     assert counted.weight_gradient.at(T) < 0.5 * full.weight_gradient.at(T)
