@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from holdfast.environments.general_points import GeneralPoints
 from holdfast.environments.general_points.cards import Card, rank_text
@@ -56,6 +57,13 @@ def test_a_picture_is_the_same_at_every_drawing_and_differs_with_every_card() ->
     }
     assert len(set(drawn.values())) == 52
     assert CardPicture((Card(5, 1),) * 4, 120).render().tobytes() == drawn[5, 1]
+
+
+def test_the_picture_of_the_docs_is_what_is_drawn() -> None:
+    shown = Image.open(Path(__file__).parents[2] / "docs" / "images" / "hand.png").convert("RGB")
+    drawn = CardPicture((Card(12, 0), Card(10, 2), Card(7, 1), Card(1, 3)), 600).render()
+    difference = ImageChops.difference(shown, drawn)
+    assert max(ImageStat.Stat(difference).mean) < 1  # glyphs may differ a little between versions of Pillow
 
 
 def test_the_prompt_shows_the_cards_and_does_not_name_them() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.environments.general_points.cards import Card, Hand, long_text, rank_text
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
 
 BACKGROUND = (0x35, 0x65, 0x4D)
 WHITE = (255, 255, 255)
@@ -58,6 +59,8 @@ class CardPicture:
 
     def render(self) -> Image.Image:
         """Draw the hand."""
+        from PIL import Image  # here and below: a check of a recipe has no time for Pillow
+
         image = Image.new("RGB", self.size, BACKGROUND)
         for card, place in zip(self.hand, places(len(self.hand), self.resolution), strict=True):
             face = _card(card, place.width, place.height)
@@ -93,6 +96,8 @@ class _Face(NamedTuple):
 @lru_cache(maxsize=256)
 def _card(card: Card, width: int, height: int) -> _Face:
     """Return a card's pixels and the mask of its rounded shape; only ever read."""
+    from PIL import Image, ImageChops, ImageDraw, ImageFont
+
     wide, high = width * SMOOTHING, height * SMOOTHING
     ink = RED if card.red else BLACK
     corner = Image.new("RGB", (wide, high), WHITE)
