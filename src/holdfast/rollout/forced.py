@@ -10,23 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from holdfast.data.batches import Batch, collate
+from holdfast.data.batches import Batch, SharePrefixes, collate
 from holdfast.data.encode import Encoded
 from holdfast.data.pictures import tokenizer_of
-from holdfast.errors import DataError
+from holdfast.data.prefixes import WORTHWHILE, Prefixes, shared_prefixes
+from holdfast.errors import DataError, UserError
 from holdfast.models.compute import compute
 from holdfast.models.ranks import ALONE, Ranks
+from holdfast.models.shareable import verify, why_not
+from holdfast.models.shared_prefix import KEYS, Layout, sharing
 from holdfast.objectives.chunks import rows_per_chunk
 from holdfast.objectives.engine import counted_targets
 from holdfast.objectives.head import OutputHead
 from holdfast.rollout.generate import positions
 
-Share = Literal["auto", "always", "never"]
+
+class _Cut(NamedTuple):
+    """Places of the rows of one batch, and what they share."""
+
+    places: Sequence[int]
+    prefixes: Prefixes | None = None
 
 
 def argmax_replies(
@@ -36,7 +45,7 @@ def argmax_replies(
     *,
     batch_size: int,
     compute_dtype: torch.dtype,
-    share: Share = "auto",  # noqa: ARG001
+    share: SharePrefixes = "auto",
     ranks: Ranks = ALONE,
 ) -> list[list[int]]:
     """Return, for each row, the likeliest token at every place of its answer, given all tokens before that place.
@@ -50,40 +59,73 @@ def argmax_replies(
         rows: Prompt and answer in tokens.
         batch_size: Rows of one forward pass.
         compute_dtype: See `holdfast.models.compute.compute`.
-        share: Whether rows that begin alike compute that beginning once.
+        share: Whether rows that begin alike compute that beginning once: ``auto`` where it pays and is exact.
         ranks: Share the batches, as in `holdfast.rollout.generate.generate`.
 
     Raises:
         DataError: a row has no prompt, or more tokens than the model positions.
+        UserError: ``share`` is ``always``, and the model cannot share prefixes exactly.
     """
     _refuse(rows, positions(model))
     head = OutputHead(model)
     pad = tokenizer_of(tokenizer).pad_token_id or 0
     device = next(model.parameters()).device
-    # Longest first, so that a batch that does not fit into memory is met at once; alike lengths pad little.
-    places = sorted(range(len(rows)), key=lambda place: (-len(rows[place].input_ids), place))
     replies: list[list[int]] = [[] for _ in rows]
     with _evaluating(model), torch.no_grad():
-        batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+        batches = _batches(rows, batch_size, share)
+        if any(cut.prefixes is not None for cut in batches):
+            reason = _why_not(model, rows, compute_dtype)
+            if reason is not None and share == "always":
+                raise UserError(f"share: always, but {type(model).__name__} {reason}")
+            batches = batches if reason is None else _batches(rows, batch_size, "never")
 
-        def said(own: Sequence[int]) -> list[int]:
-            batch = collate([rows[place] for place in own], pad_token_id=pad).to(device)
+        def said(cut: _Cut) -> list[int]:
+            batch = collate([rows[place] for place in cut.places], pad_token_id=pad)
             with compute(model, compute_dtype):
-                tokens: list[int] = _argmax(model, head, batch).tolist()
+                tokens: list[int] = _argmax(model, head, replace(batch, prefixes=cut.prefixes).to(device)).tolist()
             return tokens
 
-        for own, said_N in zip(batches, ranks.dealt(batches, said), strict=True):
-            for place in own:
+        for cut, said_N in zip(batches, ranks.dealt(batches, said), strict=True):
+            for place in cut.places:
                 said_N, replies[place] = said_N[rows[place].n_learned :], said_N[: rows[place].n_learned]
     return replies
+
+
+def _batches(rows: Sequence[Encoded], size: int, share: SharePrefixes) -> Sequence[_Cut]:
+    """Return the places of the rows of each batch, and what they share; longest first, so that memory fails at once."""
+    by_length = sorted(range(len(rows)), key=lambda place: (-len(rows[place].input_ids), place))
+    padded = [_Cut(by_length[at : at + size]) for at in range(0, len(rows), size)]
+    if share == "never" or any(row.pictures for row in rows):
+        return padded
+    # Rows that begin alike are neighbors in lexicographic order.
+    by_tokens = sorted(range(len(rows)), key=lambda place: (rows[place].input_ids, place))
+    cuts = [by_tokens[at : at + size] for at in range(0, len(rows), size)]
+    found = sorted(
+        ((shared_prefixes([rows[place] for place in cut]), cut) for cut in cuts), key=lambda f: -f[0].longest
+    )
+    alone = sum(len(cut.places) * len(rows[cut.places[0]].input_ids) for cut in padded)
+    pays = alone >= WORTHWHILE * sum(prefixes.computed for prefixes, _ in found)
+    return [_Cut(cut, prefixes) for prefixes, cut in found] if share == "always" or pays else padded
+
+
+def _why_not(model: Any, rows: Sequence[Encoded], dtype: torch.dtype) -> str | None:
+    """Return why the model cannot share prefixes: from its structure, or from a few rows computed both ways."""
+    longest = max((row.input_ids for row in rows), key=len)
+    reason = why_not(model, training=False, max_length=len(longest))
+    if reason is None:
+        with compute(model, dtype):
+            reason = verify(model, longest, dtype=dtype)
+    return reason
 
 
 def _argmax(model: Any, head: OutputHead, batch: Batch) -> Tensor:
     """Return the likeliest token at every learned place, row after row, shape (N,)."""
     tensors = batch.tensors()
     at_N = counted_targets(tensors).flatten().nonzero()[:, 0]
-    inputs = {name: value for name, value in tensors.items() if name != "labels"} | {"use_cache": False}
-    hidden_NH = head.trunk(model, inputs).hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
+    inputs = {name: value for name, value in tensors.items() if name not in ("labels", *KEYS)} | {"use_cache": False}
+    with sharing(model, Layout.of(tensors)):
+        trunk = head.trunk(model, inputs)
+    hidden_NH = trunk.hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
     chunks = torch.split(hidden_NH, rows_per_chunk(head.vocabulary, None))
     return torch.cat([head.transform.apply(head.module(hidden_RH)).argmax(-1) for hidden_RH in chunks])
 
