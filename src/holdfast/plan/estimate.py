@@ -167,4 +167,10 @@ def _warnings(
         weight_scale=float(scale),
         mismatch=None if selected.matched is None else selected.matched.mismatch,
     )
-    return [*found, *selected.notes]
+    learning = TOWERS & {row.role for row in selected.rows() if row.n_parameters}
+    towers = [
+        f"what the {role.value} tower keeps for backward is not in the estimate of memory: leave room for it, or turn "
+        "gradient_checkpointing on"
+        for role in sorted(learning)
+    ]
+    return [*found, *towers, *selected.notes]
