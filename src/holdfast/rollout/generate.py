@@ -264,6 +264,7 @@ def _continue(
         generation_config=_settings(max_new_tokens=new, pad=pad),
         logits_processor=processors,
         stopping_criteria=StoppingCriteriaList([enough]),
+        synced_gpus=False,  # ranks answer different batches, each with the whole model
     )
     said = output_BT[:, longest : enough.length].tolist()
     for row, tokens in zip(batch, said, strict=True):
