@@ -131,30 +131,31 @@ def _carry_out(
     if recipe.report_to:
         accelerator.init_trackers("holdfast")
     ranks.on_main(lambda: _begin(folder, recipe, planned))
-    loaded = load(
-        recipe.model_name_or_path,
-        dtype=recipe.dtype,
-        attn_implementation=recipe.attn_implementation,
-        revision=recipe.model_revision,
-    )
-    stored = next(loaded.model.parameters()).dtype
-    selected = planned.selected
-    # The base's values are taken down here, before masters are restored; only the process that measures needs them.
-    distance = (
-        UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
-        if ranks.is_main
-        else None
-    )
-    set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
-    frozen = fingerprint_frozen(loaded.model, selected)
+    with ranks.together():  # what one rank cannot read, none trains on
+        loaded = load(
+            recipe.model_name_or_path,
+            dtype=recipe.dtype,
+            attn_implementation=recipe.attn_implementation,
+            revision=recipe.model_revision,
+        )
+        stored = next(loaded.model.parameters()).dtype
+        selected = planned.selected
+        # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
+        distance = (
+            UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
+            if ranks.is_main
+            else None
+        )
+        set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
+        frozen = fingerprint_frozen(loaded.model, selected)
 
-    rows = source_of(
-        recipe.data,
-        rules=rules_in_play(recipe),
-        tokenizer=loaded.speaker,
-        max_length=_longest(recipe.max_length, positions(loaded.model)),
-        allow_code=allow_code,
-    )
+        rows = source_of(
+            recipe.data,
+            rules=rules_in_play(recipe),
+            tokenizer=loaded.speaker,
+            max_length=_longest(recipe.max_length, positions(loaded.model)),
+            allow_code=allow_code,
+        )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     spent_by = cost(loaded.model, selected.names, example=example_with_pictures(rows))
     if recipe.gradient_checkpointing:
