@@ -143,6 +143,12 @@ def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+@functools.lru_cache(maxsize=256)
+def _shared(rows: tuple[Encoded, ...]) -> Prefixes:
+    """Remembered, because a plan asks for the batches of every process, and each asks about the whole step."""
+    return shared_prefixes(rows)
+
+
 class Batches:
     """Micro-batches of a run, step after step, without end.
 
@@ -220,10 +226,10 @@ class Batches:
         nothing = [None] * len(cuts)
         if self._share == "never":
             return nothing
-        rows = [self.source.take(cut) for cut in cuts]
+        rows = [tuple(self.source.take(cut)) for cut in cuts]
         if any(row.pictures for some in rows for row in some):
             return nothing
-        found = [shared_prefixes(some) for some in rows]
+        found = [_shared(some) for some in rows]
         return found if self._share == "always" or worthwhile(found) else nothing
 
     def prepare(self, steps: int) -> None:

@@ -223,7 +223,7 @@ def _shared(model: Any, trainable: Collection[str], plain: Cost, unit: int) -> S
     """Count both passes at one length each: what is idle or repeated is proportional to tokens, scores to squares."""
     keys, tokens = 2 * unit, unit
     floating = [name for name, parameter in model.named_parameters() if parameter.is_floating_point()]
-    with on_shapes(model, floating) as weights:
+    with on_shapes(model, floating) as weights, Products(weights):
         idle = set(weights.values()) - {weights[cdata] for cdata in reaching_cache(model, tokens) if cdata in weights}
     with on_shapes(model, trainable) as weights:
         prefix = Products(weights, idle={cdata for cdata, name in weights.items() if name in idle})

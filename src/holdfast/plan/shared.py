@@ -1,7 +1,7 @@
-"""What plans have in common: the structure of a model, the rows of a task, the price of a selection, each made once.
+"""What plans have in common: a model's structure, a task's rows, a selection's price and steps, each made once.
 
 A study plans dozens of runs that differ in a rate or in what learns. Planning them on one `Shared` reads each model's
-structure, each task's rows and each selection's FLOPs a single time.
+structure, each task's rows and each selection's FLOPs a single time, and steps that only rates tell apart too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.plan.sharing import share_prefixes
 from holdfast.recipe import Recipe
 
 if TYPE_CHECKING:
-    from holdfast.data.batches import Batches
+    from holdfast.data.batches import Batches, SharePrefixes
     from holdfast.data.sources import Source
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
     from holdfast.plan.skeleton import Skeleton
+    from holdfast.plan.steps import Survey
 
 T = TypeVar("T")
 
@@ -60,9 +62,19 @@ class Shared:
 
         source = self.source(recipe)
         rows = [] if self.text_only(recipe) else self._rows_of(recipe)
+        shares = self.share_prefixes(recipe) != "never"
         return self._once(
-            ["price", *_model(recipe), *names, *rows],
-            lambda: cost(self.skeleton(recipe).model, names, example=example_with_pictures(source)),
+            ["price", shares, *_model(recipe), *names, *rows],
+            lambda: cost(self.skeleton(recipe).model, names, shared=shares, example=example_with_pictures(source)),
+        )
+
+    def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
+        """Return whether rows share prefixes; see `holdfast.plan.sharing.share_prefixes`."""
+        pictured = not self.text_only(recipe)
+        asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
+        return self._once(
+            ["share", *asked, *_model(recipe)],
+            lambda: share_prefixes(recipe, self.skeleton(recipe).model, pictured=pictured),
         )
 
     def text_only(self, recipe: Recipe) -> bool:
@@ -86,12 +98,17 @@ class Shared:
             ),
         )
 
-    def batches(self, recipe: Recipe, *, num_processes: int) -> list[Batches]:
-        """Return the batches of each process of a run, at their beginning."""
-        from holdfast.data.batches import Batches
+    def rows_per_step(self, recipe: Recipe, *, num_processes: int) -> int:
+        """Return the rows of a step over all processes."""
+        return recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * num_processes
 
-        return [
-            Batches(
+    def survey(self, recipe: Recipe, steps: int, *, names: Sequence[str], num_processes: int) -> Survey:
+        """Return what ``steps`` steps of a recipe spend when ``names`` learn."""
+        from holdfast.data.batches import Batches
+        from holdfast.plan.steps import survey
+
+        def batches(process: int) -> Batches:
+            return Batches(
                 self.source(recipe),
                 seed=recipe.seed,
                 per_device_train_batch_size=recipe.per_device_train_batch_size,
@@ -99,9 +116,18 @@ class Shared:
                 pad_token_id=self.skeleton(recipe).tokenizer.pad_token_id or 0,
                 process_index=process,
                 num_processes=num_processes,
+                share_prefixes=self.share_prefixes(recipe),
             )
-            for process in range(num_processes)
-        ]
+
+        shape = [recipe.seed, recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps, num_processes]
+        return self._once(
+            ["survey", self.share_prefixes(recipe), *_model(recipe), *self._rows_of(recipe), *shape, steps, *names],
+            lambda: survey(
+                [batches(process) for process in range(num_processes)],
+                steps,
+                price=self.price(recipe, names),
+            ),
+        )
 
     def _rows_of(self, recipe: Recipe) -> list[Any]:
         from holdfast.evaluate.suite import rules_in_play
