@@ -12,7 +12,7 @@ from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
 from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
 from holdfast.plan.shared import Shared
-from holdfast.plan.steps import Survey, reference_steps, survey
+from holdfast.plan.steps import Survey, reference_steps
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
 from holdfast.selection.notes import TOWERS
@@ -55,16 +55,13 @@ def plan(
     bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
     selected = select(parameters, parse(recipe.trainable), text_only=text_only)
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
-    batches = shared.batches(recipe, num_processes=num_processes)
-    rows = len(batches[0].source)
-    whole = reference_steps(recipe, rows=rows, rows_per_step=batches[0].rows_per_step)
-    price, steps = shared.price(recipe, selected.names), whole
-    if recipe.budget.match == "steps" or reference.names == selected.names:
-        read = survey(batches, steps, prices=[price])
-    else:
-        both = survey(batches, whole, prices=[price, shared.price(recipe, reference.names)])
-        steps = plan_steps(recipe.budget.match, times(both.means[1], whole), both.means[0])
-        read = survey(batches, steps, prices=[price])
+    rows, per_step = len(shared.source(recipe)), shared.rows_per_step(recipe, num_processes=num_processes)
+    whole = steps = reference_steps(recipe, rows=rows, rows_per_step=per_step)
+    read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
+    if recipe.budget.match != "steps" and reference.names != selected.names:
+        other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
+        steps = plan_steps(recipe.budget.match, times(other.mean, whole), read.mean)
+        read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
     devices = num_processes if sharded else 1
     needs = functools.partial(_memory, recipe, bones, parameters, read=read, devices=devices)
     memory_of = {
@@ -79,7 +76,7 @@ def plan(
         selected=selected,
         whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
-        step=read.means[0],
+        step=read.mean,
         steps_read=read.read,
         reference=label_of(recipe.budget.reference),
         reference_steps=whole,

@@ -28,28 +28,28 @@ class Survey:
         total: Steps of the run.
         read: Steps whose batches were read: all of them, or evenly spaced ones.
         largest: Positions of the largest micro-batch: what activations are planned for.
-        means: What a step spends on average, for each price that was asked about.
+        mean: What a step spends on average.
     """
 
     total: int
     read: int
     largest: int
-    means: tuple[Spent, ...]
+    mean: Spent
 
 
-def survey(batches: Sequence[Batches], total: int, *, prices: Sequence[Cost]) -> Survey:
+def survey(batches: Sequence[Batches], total: int, *, price: Cost) -> Survey:
     """Read the steps of a run, or at most `ROWS_READ` rows' worth of them, evenly spaced; keeps none in memory.
 
     Args:
-        batches: Of each process of the run (`holdfast.plan.shared.Shared.batches`).
+        batches: Of each process of the run.
         total: Steps of the run, at least 1.
-        prices: What the model costs with one selection or another.
+        price: What the model costs.
     """
     from holdfast.train.budget import Spent
 
     rows, size = batches[0].rows_per_step, len(batches[0].source)
     count = min(total, max(1, ROWS_READ // rows))
-    sums, largest = [Spent() for _ in prices], 0
+    spent, largest = Spent(), 0
     for place in range(count):
         first = (place * total // count) * rows
         step: list[Batch] = []
@@ -57,10 +57,9 @@ def survey(batches: Sequence[Batches], total: int, *, prices: Sequence[Cost]) ->
             one.seek({"epoch": first // size, "index": first % size})
             step += one.next_step()
         largest = max(largest, *(batch.n_computed for batch in step))
-        tensors = [batch.token_tensors() for batch in step]
-        sums = [spent.plus(price.spent(tensors)) for spent, price in zip(sums, prices, strict=True)]
-    means = tuple(Spent(**{name: value / count for name, value in spent.to_json().items()}) for spent in sums)
-    return Survey(total, count, largest, means)
+        spent = spent.plus(price.spent([batch.token_tensors() for batch in step]))
+    mean = Spent(**{name: value / count for name, value in spent.to_json().items()})
+    return Survey(total, count, largest, mean)
 
 
 def reference_steps(recipe: Recipe, *, rows: int, rows_per_step: int) -> int:
