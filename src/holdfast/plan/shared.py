@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.plan.sharing import share_prefixes
 from holdfast.recipe import Recipe
 
 if TYPE_CHECKING:
-    from holdfast.data.batches import Batches
+    from holdfast.data.batches import Batches, SharePrefixes
     from holdfast.data.sources import Source
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
@@ -61,9 +62,19 @@ class Shared:
 
         source = self.source(recipe)
         rows = [] if self.text_only(recipe) else self._rows_of(recipe)
+        shares = self.share_prefixes(recipe) != "never"
         return self._once(
-            ["price", *_model(recipe), *names, *rows],
-            lambda: cost(self.skeleton(recipe).model, names, example=example_with_pictures(source)),
+            ["price", shares, *_model(recipe), *names, *rows],
+            lambda: cost(self.skeleton(recipe).model, names, shared=shares, example=example_with_pictures(source)),
+        )
+
+    def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
+        """Return whether rows share prefixes; see `holdfast.plan.sharing.share_prefixes`."""
+        pictured = not self.text_only(recipe)
+        asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
+        return self._once(
+            ["share", *asked, *_model(recipe)],
+            lambda: share_prefixes(recipe, self.skeleton(recipe).model, pictured=pictured),
         )
 
     def text_only(self, recipe: Recipe) -> bool:
@@ -105,11 +116,12 @@ class Shared:
                 pad_token_id=self.skeleton(recipe).tokenizer.pad_token_id or 0,
                 process_index=process,
                 num_processes=num_processes,
+                share_prefixes=self.share_prefixes(recipe),
             )
 
         shape = [recipe.seed, recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps, num_processes]
         return self._once(
-            ["survey", *_model(recipe), *self._rows_of(recipe), *shape, steps, *names],
+            ["survey", self.share_prefixes(recipe), *_model(recipe), *self._rows_of(recipe), *shape, steps, *names],
             lambda: survey(
                 [batches(process) for process in range(num_processes)],
                 steps,
