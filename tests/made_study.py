@@ -77,21 +77,27 @@ def run(axes, seed, *, module="full", rate=1e-3, match="steps", masters="float32
     curves = {name: _curve(steps, facts[0], facts[1], speed, kept) for name, facts in suites.items()}
     answers = _answers(suites, curves, steps, seed, salt, n)
     per_step = 3e10 * (1 + 2 * PARAMETERS[module] / PARAMETERS["full"])
-    spent = [
-        {"steps": s, "flops": s * per_step, "flops_6nd": s * 9e10, "flops_trainable": s * 4e4 * PARAMETERS[module], "tokens": s * 5e3}
-        for s in steps
-    ]  # fmt: skip
+    a_step = {
+        "steps": 1,
+        "flops": per_step,
+        "flops_6nd": 9e10,
+        "flops_trainable": 4e4 * PARAMETERS[module],
+        "tokens": 5e3,
+    }
+    spent = [{name: step * value for name, value in a_step.items()} for step in steps]
     records = [_record(step, cost, suites, answers, rate, steps) for step, cost in zip(steps, spent, strict=True)]
     recipe = {
         "model_name_or_path": "tiny", "trainable": module, "learning_rate": rate, "master_dtype": masters,
         "data": {"environment": environment, "rule": suites["id"][2]}, "budget": {"steps": 400, "match": match},
         "suites": asked, "seed": seed,
     }  # fmt: skip
+    trained = {"label": module, "n_trainable": PARAMETERS[module], "n_parameters": PARAMETERS["full"], "rows": []}
+    exposures = {name: "known to the base" if facts[0] == "ood" else "unknown" for name, facts in suites.items()}
     plan = {
-        "trainable": {"label": module, "n_trainable": PARAMETERS[module], "n_parameters": PARAMETERS["full"], "rows": []},
+        "trainable": trained,
         "flops_total": spent[-1]["flops"] * 0.99,
-        "suites": {name: {"exposure": "known to the base" if facts[0] == "ood" else "unknown"} for name, facts in suites.items()},
-    }  # fmt: skip
+        "suites": {name: {"exposure": exposure} for name, exposure in exposures.items()},
+    }
     result = {
         "status": "finished", "steps": steps[-1], "wall_seconds": 90.0 + seed, "peak_memory_bytes": 1.1e9,
         "code_version": "0.1.0+c0ffee", "recipe_hash": f"{salt:08x}", "base_fingerprint": "9f" * 8,

@@ -234,7 +234,7 @@ def test_never_reaching_a_level_is_never_and_not_a_large_number(tmp_path):
 
 
 def test_without_the_answers_the_readings_decide_over_seeds_alone(tmp_path):
-    bare = [replace(run, answers=lambda suite, step: (), _samples={}) for run in BOTH]
+    bare = [replace(run, answers=lambda suite, step: (), _samples={}, derived={}) for run in BOTH]
     (one,), (whole,) = judged(tmp_path, COMPARE | {"above": 0}, bare), judged(tmp_path, COMPARE | {"above": 0})
     assert one.measured.estimate.value == pytest.approx(whole.measured.estimate.value)
     assert (one.measured.estimate.method, whole.measured.estimate.method) == ("seeds", "seeds and problems")

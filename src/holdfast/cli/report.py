@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from holdfast.errors import UserError
+
+if TYPE_CHECKING:
+    from holdfast.report.claims import Judged
 
 
 def report(
@@ -45,8 +48,22 @@ def report(
         typer.echo(f"records: {write_records(runs, export)}")
         return
     show(console(), table(runs))
-    page = write(runs, output or (paths[0] if paths[0].is_dir() else paths[0].parent))
+    page = write(
+        runs, output or (paths[0] if paths[0].is_dir() else paths[0].parent), judged=_judged(paths, claims_file)
+    )
     typer.echo(f"report: {page}")
+
+
+def _judged(paths: list[Path], file: Path) -> list[Judged]:
+    """Return verdicts on the claims that the given studies decide; none where there are no claims about them."""
+    from holdfast.report.claims import evidence, judge, read_claims
+
+    if not file.is_file():
+        return []
+    claims = read_claims(file)
+    names = {name for claim in claims.claims for name in claim.evidence}
+    found = evidence([path for path in paths if path.resolve().name in names], claims)
+    return [one for one in judge(claims, found) if one.study in found]
 
 
 def _claims(folders: list[Path], file: Path, *, as_json: bool) -> None:

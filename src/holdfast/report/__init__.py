@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.report import groups
 from holdfast.report.card import write_card
 from holdfast.report.compact import write as write_records
 from holdfast.report.load import load_runs
@@ -20,7 +21,7 @@ from holdfast.report.tables import Table, table
 if TYPE_CHECKING:
     from holdfast.report.claims import Judged
 
-__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card", "write_records", "write_study"]
+__all__ = ["RunData", "Table", "load_runs", "table", "write", "write_card", "write_records"]
 
 
 def write(
@@ -29,20 +30,35 @@ def write(
     *,
     title: str | None = None,
     date: str = "",
+    judged: Sequence[Judged] = (),
 ) -> Path:
-    """Write the page and PNG copies of its figures; see `holdfast.report.page.write`, which this imports late.
+    """Write the page that fits and PNG copies of its figures, and return the page's path.
 
-    Matplotlib takes half a second to import, which printing a table must not pay.
+    Runs of several tasks or base models, and compact records, get a study's page (`holdfast.report.study_page`), any
+    other runs one that also shows answers (`holdfast.report.page`). The same runs give the same bytes. Both pages are
+    imported late: matplotlib takes half a second, which printing a table must not pay.
+
+    Args:
+        source: Runs, or where `load_runs` finds them.
+        output: A folder (``report.html`` is written into it) or a ``.html`` file. Figures go into a folder beside the
+            page, ``report-figures/``.
+        title: Heading; made from the study's name or the names of the arms if None.
+        date: Words for the head of the page of single runs.
+        judged: Verdicts on claims for the page of a study.
+
+    Raises:
+        RunFolderError: there is no run, a folder holds none, or nothing can be written.
     """
-    from holdfast.report import page
+    from holdfast.report import page, study_page
 
-    return page.write(source, output, title=title, date=date)
+    runs = _runs(source)
+    if any(run.records for run in runs) and (len(groups.sections(runs)) > 1 or not any(run.has_texts for run in runs)):
+        return study_page.write(runs, output, title=title, judged=judged)
+    return page.write(runs, output, title=title, date=date)
 
 
-def write_study(
-    runs: Sequence[RunData], output: Path | str, *, title: str | None = None, judged: Sequence[Judged] = ()
-) -> Path:
-    """Write the page of a study of several tasks, bases or seeds; see `holdfast.report.study_page.write`."""
-    from holdfast.report import study_page
-
-    return study_page.write(runs, output, title=title, judged=judged)
+def _runs(source: Path | str | Sequence[Path | str] | Sequence[RunData]) -> list[RunData]:
+    if isinstance(source, str | Path):
+        return load_runs(source)
+    ready = [one for one in source if isinstance(one, RunData)]
+    return ready if len(ready) == len(source) else load_runs([one for one in source if isinstance(one, str | Path)])

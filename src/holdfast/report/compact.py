@@ -258,6 +258,7 @@ def _runs(folder: Path, head: Mapping[str, Any]) -> Iterator[RunData]:
             result=_unshared(line["result"], head["shared"]),
             notes=tuple(head["notes"]),
             study=folder.resolve().name,
+            has_texts=False,
             faults=tuple(line["faults"]),
             answers=_answers(outcomes.get(number, ()), problems),
         )

@@ -24,7 +24,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.statistics import Estimate, Rate
+from holdfast.statistics import Estimate
 
 BOTH, PROBLEMS, SEEDS = "seeds and problems", "problems", "seeds"
 CONFIDENCE = 0.95
@@ -94,9 +94,7 @@ def rate(values_SN: NDArray[np.float64], keys: Sequence[str]) -> Estimate:
         terms.append((_between(values_SN.mean(axis=1)), seeds - 1))
     variance = sum(term for term, _ in terms)
     effective = min(kish, value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else kish
-    confidence = 2 * NormalDist().cdf(_quantile(terms)) - 1 if variance > 0 else CONFIDENCE
-    trials = max(1, math.floor(effective))
-    low, high = Rate(value * trials, trials).wilson(confidence)
+    low, high = _score(value, max(1.0, effective), _quantile(terms))
     return Estimate(value, low, high, values_SN.size, clusters, BOTH if seeds > 1 else PROBLEMS)
 
 
@@ -129,6 +127,14 @@ def _problems(part: Crossed) -> tuple[float, int, float]:
 
 def _between(means_S: NDArray[np.float64]) -> float:
     return float(means_S.var(ddof=1) / len(means_S))
+
+
+def _score(p: float, n: float, z: float) -> tuple[float, float]:
+    """Return the ends of Wilson's score interval for a share of n observations at z standard errors."""
+    center, reach = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = (center - reach) / (1 + z * z / n), (center + reach) / (1 + z * z / n)
+    # at p = 0 and 1 the near end is p itself; rounding would put it a hair beyond
+    return (0.0 if p == 0 else max(0.0, low)), (1.0 if p == 1 else min(1.0, high))
 
 
 def _reach(terms: Sequence[tuple[float, int]]) -> float:

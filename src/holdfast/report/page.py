@@ -1,8 +1,4 @@
-"""One self-contained HTML page about runs, with PNG copies of its figures beside it.
-
-Nothing on the page is trusted: every value passes `words.visible` and then Jinja's escaping; the only markup that goes
-in as it is are our own SVG figures. The page holds no script and loads nothing, and its content policy forbids both.
-"""
+"""The page about runs of one task: verdicts, curves, tables, and answers that flipped."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from holdfast.errors import RunFolderError
 from holdfast.report import caveats, figures, tables, words
 from holdfast.report.answers import LONGEST_PROMPT, LONGEST_REPLY, Flips, flips
 from holdfast.report.compare import ALL_PAIRS_UP_TO, Arm, Change, Result, all_suites, arms, called, duels, results
-from holdfast.report.load import load_runs
 from holdfast.report.publishing import Drawn, drawn, page_path, publish, template
 from holdfast.report.run_data import RunData
 from holdfast.report.stopping import Stop, stops
@@ -27,28 +22,12 @@ SIGNS = {Change.GAINED: "▲", Change.LOST: "▼", Change.KEPT: "=", Change.UNCL
 CLASSES = {Change.GAINED: "gained", Change.LOST: "lost", Change.KEPT: "kept", Change.UNCLEAR: "unclear"}
 
 
-def write(
-    source: Path | str | Sequence[Path | str] | Sequence[RunData],
-    output: Path | str,
-    *,
-    title: str | None = None,
-    date: str = "",
-) -> Path:
-    """Write the page and its figures, and return the page's path.
-
-    The same runs give the same bytes: the page holds no time but ``date``.
-
-    Args:
-        source: Runs, or where `load_runs` finds them.
-        output: A folder (``report.html`` is written into it) or a ``.html`` file. Figures go into a folder beside the
-            page, ``report-figures/``.
-        title: Heading; made from the names of the arms if None.
-        date: Words for the head of the page.
+def write(runs: Sequence[RunData], output: Path | str, *, title: str | None = None, date: str = "") -> Path:
+    """Write the page of runs; see `holdfast.report.write`.
 
     Raises:
-        RunFolderError: there is no run, a folder holds none, or nothing can be written.
+        RunFolderError: there is no run, or nothing can be written.
     """
-    runs = _runs(source)
     if not runs:
         raise RunFolderError("there is no run to report")
     path = page_path(output)
@@ -56,13 +35,6 @@ def write(
     made = _figures(groups)
     text = template("page.html.j2").render(_context(groups, made, title=title or _title(groups), date=date))
     return publish(path, text, {drawn.name: drawn.figure for drawn in made})
-
-
-def _runs(source: Path | str | Sequence[Path | str] | Sequence[RunData]) -> list[RunData]:
-    if isinstance(source, str | Path):
-        return load_runs(source)
-    ready = [one for one in source if isinstance(one, RunData)]
-    return ready if len(ready) == len(source) else load_runs([one for one in source if isinstance(one, str | Path)])
 
 
 def _context(groups: Sequence[Arm], made: Sequence[Drawn], *, title: str, date: str) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class RunData:
         result: ``result.json``; empty if there is none.
         notes: What the study's author says about it.
         faults: What could not be read.
+        has_texts: Whether prompts and replies were kept, or only what became of them.
         answers: Where its graded problems come from.
         derived: What readers made of its problems and want to find again.
     """
@@ -81,6 +82,7 @@ class RunData:
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     study: str = ""
+    has_texts: bool = True
     answers: Answers = field(default=_no_answers, compare=False, repr=False)
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     _samples: dict[tuple[str, int], tuple[Sample, ...]] = field(default_factory=dict, compare=False, repr=False)

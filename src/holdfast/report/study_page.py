@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from holdfast.errors import RunFolderError
@@ -15,14 +16,19 @@ from holdfast.report import caveats, tables, words
 from holdfast.report.claims import LEGEND, Judged, in_short, tally, told
 from holdfast.report.compare import Arm
 from holdfast.report.contrasts import base, end, level
+from holdfast.report.drawing import to_svg
 from holdfast.report.groups import Section, sections
-from holdfast.report.publishing import drawn, page_path, publish, template
+from holdfast.report.publishing import page_path, publish, template
 from holdfast.report.run_data import RunData
 from holdfast.report.sections import PARTS
-from holdfast.report.sections.base import ood_suite
+from holdfast.report.sections.base import Drawing, ood_suite
 
 MANY = 8
 """Arms from which on a section's first sentence would be a table."""
+
+
+Picture = Callable[[str, Drawing], Markup]
+"""From a figure's name on the page and a drawing to what stands in its place."""
 
 
 def write(
@@ -34,43 +40,61 @@ def write(
         runs: Of one study.
         output: A folder (``report.html`` is written into it) or a ``.html`` file.
         title: Heading; the study's name if None.
-        judged: Verdicts on claims that this study decides.
+        judged: Verdicts on claims; those that this study decides are shown.
 
     Raises:
         RunFolderError: there is no run that recorded anything, or nothing can be written.
     """
+    figures: dict[str, Figure] = {}
+
+    def picture(name: str, drawing: Drawing) -> Markup:
+        figures[name] = drawing.draw()
+        return to_svg(figures[name], prefix=f"{name}-", title=drawing.caption)
+
+    return publish(page_path(output), render(runs, picture, title=title, judged=judged), figures)
+
+
+def render(
+    runs: Sequence[RunData], picture: Picture, *, title: str | None = None, judged: Sequence[Judged] = ()
+) -> str:
+    """Return the page as text; see `write`.
+
+    Args:
+        runs, title, judged: See `write`.
+        picture: Draws a figure, or leaves it out: every number of the page stands in a table too.
+    """
     measured = [run for run in runs if run.records]
     if not measured:
         raise RunFolderError("there is no run to report: none has recorded anything")
-    path = page_path(output)
-    figures: dict[str, Figure] = {}
-    shown = [_section(section, figures) for section in sections(measured)]
-    named = [(arm, f"{section.name}: {arm.name}") for section in sections(measured) for arm in section.arms]
-    context = {
-        "title": title or _title(measured),
-        "subtitle": _subtitle(measured),
-        "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
-        "warnings": [*_missing(runs), *caveats.warnings([Arm(name, arm.runs) for arm, name in named])],
-        "claims": told(judged),
-        "in_short": in_short(judged),
-        "tally": tally(judged),
-        "legend": LEGEND,
-        "sections": shown,
-        "caveats": list(_caveats(measured)),
-        "provenance": tables.provenance_table([Arm(name, arm.runs) for arm, name in named]),
-        "recipes": [{"name": name, "text": _yaml(arm.runs[0])} for arm, name in named],
-    }
-    return publish(path, template("study.html.j2").render(context), figures)
+    judged = [one for one in judged if one.study in {run.study for run in measured}]
+    found = sections(measured)
+    arms = [Arm(f"{section.name}: {arm.name}", arm.runs) for section in found for arm in section.arms]
+    return template("study.html.j2").render(
+        {
+            "title": title or _title(measured),
+            "subtitle": _subtitle(measured),
+            "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
+            "warnings": [*_missing(runs), *caveats.warnings(arms)],
+            "claims": told(judged),
+            "in_short": in_short(judged),
+            "tally": tally(judged),
+            "legend": LEGEND,
+            "sections": [_section(section, picture) for section in found],
+            "caveats": list(_caveats(measured)),
+            "provenance": tables.provenance_table(arms),
+            "recipes": [{"name": arm.name, "text": _yaml(arm.runs[0])} for arm in arms],
+        }
+    )
 
 
-def _section(section: Section, figures: dict[str, Figure]) -> dict[str, Any]:
+def _section(section: Section, picture: Picture) -> dict[str, Any]:
     name = re.sub(r"[^a-z0-9]+", "-", section.name.lower()).strip("-")
     parts = []
     for key, make in PARTS.items():
         made = make(section)
         if made is not None:
-            shown = [drawn(f"{name}-{one.name}", one.figure, one.caption) for one in made.drawings]
-            figures |= {one.name: one.figure for one in shown}
+            places = [(f"{name}-{one.name}", one) for one in made.drawings]
+            shown = [{"svg": picture(place, one), "caption": one.caption} for place, one in places]
             parts.append(
                 {
                     "id": key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from holdfast.report.tables import Table
 
 
 class Drawing(NamedTuple):
-    """A figure with its file name and caption."""
+    """A figure with its file name and caption, drawn when it is asked for: tables do not wait for pictures."""
 
     name: str
-    figure: Figure
+    draw: Callable[[], Figure]
     caption: str
 
 

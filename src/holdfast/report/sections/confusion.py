@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -39,7 +40,7 @@ def part(section: Section) -> Part | None:
     drawings = [
         Drawing(
             f"confusion-{suite.name}",
-            _figure(suite, [(name, c.get(suite.name, Counter())) for name, c in columns]),
+            partial(_figure, suite, [(name, c.get(suite.name, Counter())) for name, c in columns]),
             caption,
         )
         for suite in asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,7 +47,9 @@ def part(section: Section) -> Part | None:
     bands = "" if len(section.arms) <= MOST_BANDS else " Too many arms for bands; intervals are in the tables."
     told = f"{seeds_told(section)}{bands}{' Thin lines: one seed each.' if several else ''}"
     drawings = [
-        Drawing("steps", _by_steps(section, suites, drawn), f"Success against steps. {told}{_paper_told(section)}")
+        Drawing(
+            "steps", partial(_by_steps, section, suites, drawn), f"Success against steps. {told}{_paper_told(section)}"
+        )
     ]
     known, asked = trained_suite(section) or id_suite(section), ood_suite(section)
     if known is not None and asked is not None and _spends_apart(section):
@@ -54,7 +57,7 @@ def part(section: Section) -> Part | None:
             "The same against what training spent: exact FLOPs (every matrix product that is computed; frozen "
             "weights save their weight gradients only), and the literal count of trained parameters."
         )
-        drawings.append(Drawing("budgets", _by_budgets(section, [known, asked], drawn), caption))
+        drawings.append(Drawing("budgets", partial(_by_budgets, section, [known, asked], drawn), caption))
     return Part("Success while training", drawings=drawings)
 
 

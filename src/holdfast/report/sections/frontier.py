@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,7 +32,11 @@ def part(section: Section) -> Part | None:
     return Part(
         "What is kept for what is gained",
         drawings=[
-            Drawing("frontier", _figure(arms, known, asked, looks(section.arms)), f"{caption} {seeds_told(section)}")
+            Drawing(
+                "frontier",
+                partial(_figure, arms, known, asked, looks(section.arms)),
+                f"{caption} {seeds_told(section)}",
+            )
         ],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def part(section: Section) -> Part | None:
             "Left: success on trained problems minus success on new ones under the same rule. Then: how often the "
             f"answer to a problem under another rule is what the trained rule asks for. {seeds_told(section)}"
         )
-        drawings.append(Drawing("memorization", _figure(section, gap, during[:2], drawn), caption))
+        drawings.append(Drawing("memorization", partial(_figure, section, gap, during[:2], drawn), caption))
     return Part("What it memorized", drawings=drawings, tables=[_table(section, gap, habits)])
 
 

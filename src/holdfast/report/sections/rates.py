@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def part(section: Section) -> Part | None:
     return Part(
         "The learning rate",
         paragraphs=told,
-        drawings=[Drawing("rates", _figure(lines, suites, asked), caption)],
+        drawings=[Drawing("rates", partial(_figure, lines, suites, asked), caption)],
         tables=[_table(line, suites, asked) for line in lines],
     )
 
