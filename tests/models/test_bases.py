@@ -20,6 +20,7 @@ from holdfast.selection import parse, select
 from holdfast.train.pretrain import make_tokenizer, read_recipe
 
 BASES = sorted(shipped())
+CARD_PLAYERS = ["pocket", "pocket-neox"]
 RECIPES = Path(__file__).parent.parent.parent / "recipes" / "pretrain"
 
 
@@ -48,7 +49,7 @@ def test_matched_depth_misses_by_a_few_percent_at_most(name: str, preset: str) -
     assert abs(matched.mismatch) < 0.03
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", CARD_PLAYERS)
 def test_the_exposure_says_what_the_mixture_held_out(name: str) -> None:
     folder = shipped()[name]
     mixture = build("mixture", read_recipe(folder / "pretraining.yaml").mixture, MIXTURES)
@@ -74,6 +75,16 @@ def test_the_recipe_still_makes_the_tokenizer(name: str) -> None:
     assert made.get_vocab() == AutoTokenizer.from_pretrained(shipped()[name]).get_vocab()
 
 
-def test_all_bases_share_one_tokenizer() -> None:
-    vocabularies = [AutoTokenizer.from_pretrained(folder).get_vocab() for folder in shipped().values()]
-    assert all(vocabulary == vocabularies[0] for vocabulary in vocabularies)
+def test_the_card_players_share_one_tokenizer() -> None:
+    one, other = (AutoTokenizer.from_pretrained(shipped()[name]).get_vocab() for name in CARD_PLAYERS)
+    assert one == other
+
+
+def test_the_exposure_of_the_navigator_says_what_its_mixture_showed_and_held_out() -> None:
+    exposure = json.loads((shipped()["pocket-town"] / "exposure.json").read_text())
+    for rule in ("degrees", "tokens_1"):
+        assert exposure_label(exposure, "navigation", rule) == "never seen"
+    assert exposure_label(exposure, "navigation", "relative") == "known to the base"
+    assert exposure_label(exposure, "general_points", "faces_as_10") == "never seen"
+    shown = exposure["environments"]["navigation"]["answer_formats"]
+    assert {"json", "object", "numbered_tagged"}.isdisjoint(shown)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from holdfast.errors import UserError
 from holdfast.recipe import Recipe, override, read
 
-_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.*-]*=")
 _SWITCHES = frozenset(name for name, field in Recipe.model_fields.items() if field.annotation is bool)
 _TRUTH = frozenset({"true", "false"})
 _OWN = ("allow_code", "compare", "config", "dry_run", "help", "json", "output", "recipe")

@@ -223,8 +223,9 @@ def _metrics(suite: Suite, samples: Sequence[Sample]) -> dict[str, list[float | 
 
 def _estimate(suite: Suite, values: Sequence[float], keys: Sequence[str]) -> Estimate:
     within = all(0 <= value <= 1 for value in values)
-    graded = suite.decoding.samples > 1 or any(value not in (0.0, 1.0) for value in values)
-    if graded:
+    # Problems of one key are one problem, so that a key counts once; steps of a route are alike, but not the same.
+    alike = suite.decoding.samples > 1 or suite.environment.multi_step
+    if alike or any(value not in (0.0, 1.0) for value in values):
         estimate = cluster_bootstrap(values, keys, seed=suite.seed)
         # A bootstrap of constants, or of a handful of problems, has no interval; the wider Wilson interval has.
         if estimate.low is not None or not within:

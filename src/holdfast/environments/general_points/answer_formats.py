@@ -144,6 +144,18 @@ _ALL = (
         re.compile(rf"<values>{_NUMBERS}</values>\s*<formula>{_FORMULA}</formula>"),
     ),
     AnswerFormat(
+        "formula_tagged",
+        "Answer with the formula between formula tags, then what the cards count as between values tags.",
+        "<formula>{formula}</formula><values>{numbers}</values>",
+        re.compile(rf"<formula>{_FORMULA}</formula>\s*<values>{_NUMBERS}</values>"),
+    ),
+    AnswerFormat(
+        "values_tagged",
+        "Answer with values and what the cards count as, then the formula between formula tags.",
+        "values: {numbers}<formula>{formula}</formula>",
+        re.compile(rf"values: {_NUMBERS}\s*<formula>{_FORMULA}</formula>"),
+    ),
+    AnswerFormat(
         "sentence",
         "Answer with one sentence that gives the formula.",
         "The formula is {formula}.",

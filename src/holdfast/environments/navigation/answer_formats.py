@@ -172,6 +172,11 @@ _ALL = (
     ),
     AnswerFormat("tagged", "Answer with the action between action tags.", "<action>{action}</action>"),
     AnswerFormat(
+        "numbered_tagged",
+        "Answer with the number of the sentence that you carry out now, a colon, and the action between action tags.",
+        "{number}: <action>{action}</action>",
+    ),
+    AnswerFormat(
         "lines",
         "Answer in two lines: instruction with the sentence that you carry out now, and action with the action.",
         "instruction: {instruction}\naction: {action}",
