@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import yaml
 
-from holdfast.data.batches import Batches, example_with_pictures
+from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
 from holdfast.data.sources import Source, source_of
 from holdfast.errors import RunFolderError
@@ -31,10 +31,12 @@ from holdfast.models.ranks import Ranks
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
+from holdfast.plan.sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.rollout.generate import positions
 from holdfast.run.observer import Observer, read_records, read_result
+from holdfast.run.sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
@@ -157,11 +159,21 @@ def _carry_out(
             allow_code=allow_code,
         )
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    spent_by = cost(loaded.model, selected.names, example=example_with_pictures(rows))
+    share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
+    spent_by = cost(loaded.model, selected.names, shared=share != "never", example=example_with_pictures(rows))
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
-    method = _sft(recipe, loaded, rows, spent_by, model=model, ranks=ranks, allow_code=allow_code)
+    share = proved(
+        recipe,
+        share,
+        model=loaded.model,
+        call=model,
+        rows=rows,
+        compute_dtype=settings.compute_dtype,
+        said=progress.said,
+    )
+    method = _sft(recipe, loaded, rows, spent_by, model=model, share=share, ranks=ranks, allow_code=allow_code)
     method.batches.prepare(planned.steps)
     progress.said(preview(rows.take([0])[0], loaded.speaker))
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
@@ -234,6 +246,7 @@ def _sft(
     spent_by: Cost,
     *,
     model: torch.nn.Module,
+    share: SharePrefixes,
     ranks: Ranks,
     allow_code: bool,
 ) -> SFT:
@@ -247,6 +260,7 @@ def _sft(
         pad_token_id=loaded.tokenizer.pad_token_id,
         process_index=ranks.index,
         num_processes=ranks.count,
+        share_prefixes=share,
     )
     engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=model)
     return SFT(engine, batches, spent_by, next(model.parameters()).device)
