@@ -103,7 +103,7 @@ def test_attention_alone_leaves_what_sees_as_it_was(tmp_path: Path) -> None:
     names = moved(base, result)
     assert any(".cross_attn." in name for name in names)
     assert any(".self_attn." in name for name in names)
-    assert all(".language_model." in name and ".mlp." not in name and "norm" not in name for name in names)
+    assert all("language_model." in name and ".mlp." not in name and "norm" not in name for name in names)
 
 
 @pytest.mark.slow
