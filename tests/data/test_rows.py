@@ -2,9 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from holdfast.data.rows import read_rows, read_table
 from holdfast.errors import DataError
+from holdfast.evaluate.file_problems import FileProblems
 
 ASK = {"role": "user", "content": "2 + 2?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -83,7 +85,9 @@ BAD = [
     ({"messages": [{"role": "user"}, REPLY]}, "needs role and content"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}, REPLY]}, "is a list, not text"),
     ({"conversations": [{"from": "robot", "value": "x"}]}, 'is from "robot"'),
-    ({"image": "a.png", "conversations": [{"from": "human", "value": "x"}]}, "has an image"),
+    ({"image": "a.png", "prompt": "x", "completion": "y"}, "No such file"),
+    ({"image": "https://x.org/a.png", "prompt": "x", "completion": "y"}, "no local path"),
+    ({"images": [1], "prompt": "x", "completion": "y"}, "list of paths"),
     ('{"prompt": "\\ud800", "completion": "a"}', "lone surrogate (U+D800)"),
     ('{"a":' * 5000, "nested too deep"),
 ]  # fmt: skip
@@ -135,3 +139,34 @@ def test_published_rows_of_both_worlds_in_one_list_are_read(tmp_path):
     assert [row.example.completion for row in read] == [card, step]
     assert [row.example.prompt[0]["content"] for row in read] == ["Question 0", "Question 1"]
     assert [row.columns["id"] for row in read] == ["0", "1"]
+
+
+def test_pictures_of_a_row_stand_before_its_first_user_message(tmp_path):
+    for name, color in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (7, 5), color).save(tmp_path / name)
+    llava = [{"from": "human", "value": "<image>\nWhich color?"}, {"from": "gpt", "value": "Red."}]
+    messages = [{"role": "system", "content": "Look."}, {"role": "user", "content": "Which?"}]
+    rows = read_rows(
+        write(
+            tmp_path / "rows.jsonl",
+            {"image": "a.png", "conversations": llava},
+            {"images": ["a.png", "b.png"], "prompt": messages, "completion": "Red and blue."},
+        )
+    )
+    (asked,) = rows[0].prompt
+    assert asked["content"] == "Which color?"
+    assert [picture.words() for picture in asked["images"]] == ["a.png"]
+    assert asked["images"][0].size == (7, 5)
+    assert asked["images"][0].render().getpixel((0, 0)) == (255, 0, 0)
+    assert "images" not in rows[1].prompt[0]
+    assert [picture.words() for picture in rows[1].prompt[1]["images"]] == ["a.png", "b.png"]
+    before = FileProblems(str(tmp_path / "rows.jsonl")).sample("as written", "test", 0, seed=0).key
+    Image.new("RGB", (7, 5), "green").save(tmp_path / "a.png")
+    assert FileProblems(str(tmp_path / "rows.jsonl")).sample("as written", "test", 0, seed=0).key != before
+
+
+def test_marks_that_do_not_fit_the_pictures_are_refused(tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "prompt": "<image><image> Which?", "completion": "Red."}
+    with pytest.raises(DataError, match="1 pictures and 2 marks"):
+        read_rows(write(tmp_path / "rows.jsonl", row))

@@ -5,6 +5,8 @@ are images, which tiles a token attends to. They are made for the prompts, go on
 prompt's last one (text, after all pictures), and are 0 on padding. All others (pixels, grids, aspect ratios) are of the
 pictures alone and are taken as they come. Pictures are drawn here, for one batch at a time, and not kept.
 
+Torch and Transformers are imported where they are called, because recipes are checked without them.
+
 Shapes: ``B`` rows of a batch, ``T`` tokens of its longest row.
 """
 
@@ -13,15 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import torch
-from PIL import Image
-from torch import Tensor
-from transformers import ProcessorMixin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.errors import DataError
 from holdfast.records import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Pictured:
 @lru_cache(maxsize=1024)
 def _token_ids(processor: Any, text: str, sizes: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     """Kept, because the prompts of an environment often differ in their pictures' pixels alone."""
+    from PIL import Image
+
     ids_1T: Tensor = _processed(processor, [text], [[Image.new("RGB", size) for size in sizes]])["input_ids"]
     return tuple(int(token) for token in ids_1T[0].tolist())
 
@@ -65,12 +68,15 @@ class Span(NamedTuple):
 
 def processor_of(speaker: Any) -> Any | None:
     """Return ``speaker`` if it is a processor, None if it is a plain tokenizer."""
+    from transformers import ProcessorMixin
+
     return speaker if isinstance(speaker, ProcessorMixin) else None
 
 
 def tokenizer_of(speaker: Any) -> Any:
     """Return the tokenizer of a processor, or ``speaker`` itself."""
-    return speaker.tokenizer if isinstance(speaker, ProcessorMixin) else speaker
+    processor = processor_of(speaker)
+    return speaker if processor is None else processor.tokenizer
 
 
 def image_inputs(
@@ -127,8 +133,10 @@ def _placed(value_BT: Tensor, lengths: Sequence[int], spans: Sequence[Span], wid
     return placed_BT
 
 
-def _processed(processor: Any, texts: list[str], images: list[list[Image.Image]]) -> dict[str, Any]:
+def _processed(processor: Any, texts: list[str], images: list[list[Image]]) -> dict[str, Any]:
     """Run the processor on right-padded texts that already hold their special tokens, as chat templates write them."""
+    import torch
+
     try:
         made = processor(
             text=texts,

@@ -6,6 +6,9 @@ Three forms of row are read, and may be mixed:
 - ``{"messages": [{"role": …, "content": …}, …]}``, of which the last, the assistant's, is learned;
 - ``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, as LLaVA and others publish.
 
+A row may ask about pictures: ``"image": "path"`` or ``"images": ["path", …]``, local files, relative to the rows' own.
+They stand before the text of the first user message; a mark ``<image>`` there, as LLaVA writes it, is taken out.
+
 All other keys of a row are columns: training ignores them, a scorer gets them.
 """
 
@@ -16,11 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from holdfast.data.picture_files import PictureFile, picture_file
 from holdfast.errors import DataError
 from holdfast.records import Example, Message
 
 ROLES = ("system", "user", "assistant")
 PUBLISHED_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+MARK = "<image>"
 FORMS = ("prompt", "completion", "messages", "conversations")
 SHOWN = 10
 """Faulty rows that one error names."""
@@ -65,7 +70,7 @@ def read_table(path: str | Path) -> list[Row]:
     for place, line in _pieces(raw):
         source = f"{file}:{place}"
         try:
-            rows.append(_row(_parsed(line), source))
+            rows.append(_row(_parsed(line), source, file.parent))
         except _Fault as fault:
             faults.append(f"  line {place}: {fault}")
     if faults:
@@ -113,12 +118,10 @@ def _parsed(line: bytes | dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _row(row: dict[str, Any], source: str) -> Row:
+def _row(row: dict[str, Any], source: str, folder: Path) -> Row:
     if "messages" in row:
         prompt, completion = _split(_messages(row["messages"], "messages"), "messages")
     elif "conversations" in row:
-        if row.get("image") or row.get("images"):
-            raise _Fault("has an image; only text rows can be learned from a file")
         prompt, completion = _split(_published(row["conversations"]), "conversations")
     elif "prompt" in row and "completion" in row:
         prompt, completion = _prompt(row["prompt"]), _completion(row["completion"])
@@ -129,8 +132,39 @@ def _row(row: dict[str, Any], source: str) -> Row:
         raise _Fault("nothing is asked: there is no message before the answer")
     if not completion.strip():
         raise _Fault("the completion is empty: there is nothing to learn")
+    prompt = _showing(prompt, _pictures(row.get("images") or row.get("image"), folder))
     columns = {key: value for key, value in row.items() if key not in FORMS}
     return Row(Example(prompt, completion, source), columns)
+
+
+def _pictures(value: Any, folder: Path) -> tuple[PictureFile, ...]:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _Fault("images must be a list of paths, and image one path")
+    remote = [name for name in names if "://" in name or name.startswith("data:")]
+    if remote:
+        raise _Fault(f"{_short(remote[0])} is no local path; download it first")
+    try:
+        return tuple(picture_file(folder / name) for name in names)
+    except DataError as fault:
+        raise _Fault(str(fault)) from fault
+
+
+def _showing(prompt: tuple[Message, ...], pictures: tuple[PictureFile, ...]) -> tuple[Message, ...]:
+    """Put the pictures before the text of the first user message, in the place of its marks if it has any."""
+    if not pictures:
+        return prompt
+    first = next((number for number, message in enumerate(prompt) if message["role"] == "user"), None)
+    if first is None:
+        raise _Fault("has pictures, and no user message to put them before")
+    text = prompt[first]["content"]
+    marks = sum(message["content"].count(MARK) for message in prompt)
+    if marks not in (0, len(pictures)) or marks != text.count(MARK):
+        raise _Fault(
+            f"has {len(pictures)} pictures and {marks} marks {MARK}; write all marks in the first user message, or none"
+        )
+    shown = Message(role="user", content=text.replace(MARK + "\n", "").replace(MARK, ""), images=pictures)
+    return (*prompt[:first], shown, *prompt[first + 1 :])
 
 
 def _prompt(value: Any) -> tuple[Message, ...]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from holdfast.data.fingerprint import plain
 from holdfast.data.rows import Row, read_table
 from holdfast.environments.base import Revision
 from holdfast.errors import DataError
@@ -63,7 +64,7 @@ class FileProblems:
         """
         if index >= len(self.rows):
             raise DataError(f"{self.path} has {len(self.rows)} rows; row {index} was asked for")
-        prompt = json.dumps(self.rows[index].example.prompt, sort_keys=True)
+        prompt = json.dumps(self.rows[index].example.prompt, sort_keys=True, default=plain)
         key = hashlib.sha256(prompt.encode()).hexdigest()[:16]
         return Problem(self.name, rule, split, index, seed, key=key)
 
