@@ -18,9 +18,12 @@ from holdfast.selection import PRESETS, Selected, parse, select
 from holdfast.selection.notes import TOWERS
 
 if TYPE_CHECKING:
+    from holdfast.data.sources import Source
     from holdfast.models.roles import ParameterRole
     from holdfast.plan.skeleton import Skeleton
 
+ROWS_LOOKED_AT = 256
+"""Rows whose pictures are compared."""
 WEIGHT_SCALE = 0.02
 """Standard deviation of weights where a configuration names none."""
 
@@ -86,7 +89,10 @@ def plan(
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
         suites=suites,
-        warnings=tuple(_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=whole)),
+        warnings=(
+            *_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=whole),
+            *_uneven_pictures(shared.source(recipe)),
+        ),
     )
 
 
@@ -171,3 +177,13 @@ def _warnings(
         for role in sorted(learning)
     ]
     return [*found, *towers, *selected.notes]
+
+
+def _uneven_pictures(source: Source) -> list[str]:
+    if source.pictured() is None:
+        return []
+    rows = source.take(range(min(len(source), ROWS_LOOKED_AT)))
+    kinds = {tuple(picture.size for picture in row.pictures) for row in rows}
+    if len(kinds) == 1:
+        return []
+    return [f"rows differ in number or size of pictures ({len(kinds)} kinds): each is priced as the first with any"]
