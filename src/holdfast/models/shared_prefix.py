@@ -16,6 +16,7 @@ the longest branch, ``K`` = P + S, ``A`` heads of keys and values, ``D`` width o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import DynamicCache, PreTrainedModel
 
 from holdfast.errors import ModelError
@@ -96,7 +98,7 @@ def sharing(model: nn.Module, layout: Layout | None) -> Iterator[None]:
         return
     decoder = decoder_of(model)
     own = vars(decoder).get("forward")
-    passes = _TwoPasses(decoder.forward, layout, type(decoder).__name__)
+    passes = _TwoPasses(decoder, decoder.forward, layout)
     decoder.forward = passes
     try:
         yield
@@ -129,9 +131,9 @@ def decoder_of(model: nn.Module) -> nn.Module:
 class _TwoPasses:
     """Stands in for a decoder's ``forward``."""
 
+    decoder: nn.Module
     forward: Any
     layout: Layout
-    name: str
     calls: list[None] = field(default_factory=list)
 
     def __call__(
@@ -144,14 +146,15 @@ class _TwoPasses:
         strange = [name for name, value in given.items() if name == "past_key_values" or isinstance(value, Tensor)]
         if input_ids is None or attention_mask is None or strange:
             raise ModelError(
-                f"{self.name}: prefixes are shared between plain rows of tokens with their mask; it was given "
-                f"{', '.join(strange) or 'no such rows'}"
+                f"{type(self.decoder).__name__}: prefixes are shared between plain rows of tokens with their mask; it "
+                f"was given {', '.join(strange) or 'no such rows'}"
             )
         self.calls.append(None)
         ids_GP, branch = self._parts(input_ids)
         cache = DynamicCache()
         # Padding on the right needs no mask: no token attends to what comes after it.
-        self.forward(input_ids=ids_GP, past_key_values=cache, use_cache=True, **given)
+        with _gathering_again(self.decoder, cache):
+            self.forward(input_ids=ids_GP, past_key_values=cache, use_cache=True, **given)
         outputs = self.forward(
             input_ids=branch.ids_BS,
             attention_mask=branch.mask_BK,
@@ -204,7 +207,8 @@ class _TwoPasses:
                 continue
             if layer.get_seq_length() != p:
                 raise ModelError(
-                    f"{self.name}: block {number} kept {layer.get_seq_length()} of {p} tokens in its cache"
+                    f"{type(self.decoder).__name__}: block {number} kept {layer.get_seq_length()} of {p} tokens in its "
+                    f"cache"
                 )
             spread.update(*(_rows(x, prefix_B, place_BP) for x in (layer.keys, layer.values)), number)
         return spread
@@ -219,6 +223,37 @@ class _Branch:
     positions_BS: Tensor
     from_N: Tensor
     to_N: Tensor
+
+
+@contextmanager
+def _gathering_again(decoder: nn.Module, cache: DynamicCache) -> Iterator[None]:
+    """Make a sharded block whole before a gradient enters it through its keys and values.
+
+    FSDP gathers a block's weights for backward when a gradient reaches what the block *returned*. Keys and values leave
+    it by the cache, and of the last block nothing else is used.
+    """
+    known = 0
+
+    def watch(unit: nn.Module, *_: Any) -> None:
+        nonlocal known
+        assert isinstance(unit, FSDPModule)
+        for layer in cache.layers[known:]:
+            for states in (layer.keys, layer.values):
+                if isinstance(states, Tensor) and states.requires_grad:
+                    states.register_hook(functools.partial(_gather, unit))  # type: ignore[no-untyped-call]
+        known = len(cache.layers)
+
+    units = [module for module in decoder.modules() if isinstance(module, FSDPModule)]
+    handles = [unit.register_forward_hook(watch) for unit in units]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _gather(unit: FSDPModule, _gradient: Tensor) -> None:
+    unit.unshard()
 
 
 def _rows(states_GAPD: Tensor, prefix_B: Tensor, place_BP: Tensor | None) -> Tensor:
