@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import Any
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.data.batches import Batches
 from holdfast.data.encode import Encoded
 from holdfast.data.prefixes import Prefixes, shared_prefixes, worthwhile
 
@@ -65,3 +69,57 @@ def test_a_step_shares_only_if_it_pays_over_all_its_micro_batches() -> None:
     assert worthwhile([good])
     assert worthwhile([good, bad])
     assert not worthwhile([good, *[bad] * 5])
+
+
+class _Rows:
+    """Routes of three steps each: rows of one share a prefix of twelve tokens; routes share nothing."""
+
+    def __init__(self, routes: int) -> None:
+        self.starts = range(0, 3 * routes, 3)
+
+    def __len__(self) -> int:
+        return 3 * len(self.starts)
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        return [Encoded((*[10 + index // 3] * 12, 3 + index % 3, 9), 13) for index in indices]
+
+    def pictured(self) -> None:
+        return None
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def _batches(**options: Any) -> Batches:
+    return Batches(_Rows(4), seed=0, **{"per_device_train_batch_size": 3, **options})
+
+
+def test_batches_share_only_on_request_and_their_tensors_stay_the_padded_ones() -> None:
+    (padded,), (shared,) = _batches().next_step(), _batches(share_prefixes="auto").next_step()
+    assert padded.prefixes is None
+    assert shared.prefixes is not None
+    assert (shared.n_computed, padded.n_computed) == (12 + 3 * 2, 3 * 14)
+    tensors = shared.tensors()
+    assert tensors.pop("prefix_length").tolist() == [12] * 3
+    assert len(set(tensors.pop("prefix_of_row").tolist())) == 1
+    assert tensors.keys() == padded.tensors().keys()
+    assert all(torch.equal(x, padded.tensors()[name]) for name, x in tensors.items())
+
+
+def test_single_rows_are_padded_unless_sharing_is_forced() -> None:
+    (alone,) = _batches(per_device_train_batch_size=1, share_prefixes="auto").next_step()
+    assert alone.prefixes is None
+    (forced,) = _batches(per_device_train_batch_size=1, share_prefixes="always").next_step()
+    assert forced.prefixes is not None
+
+
+def test_all_processes_of_a_step_share_or_none() -> None:
+    """Two passes beside one would leave sharded ranks waiting for each other."""
+    together = _batches(gradient_accumulation_steps=4, share_prefixes="auto")
+    apart = [
+        _batches(gradient_accumulation_steps=2, share_prefixes="auto", process_index=n, num_processes=2)
+        for n in range(2)
+    ]
+    for _ in range(3):
+        expected = [batch.prefixes for batch in together.next_step()]
+        assert [batch.prefixes for one in apart for batch in one.next_step()] == expected
