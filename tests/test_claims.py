@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.records import Record
 from holdfast.report.claims import KINDS, read_claims
+from holdfast.report.claims.base import Cell, matching
+from holdfast.report.claims.rows import ARMS, asked
+from holdfast.report.groups import sections
+from holdfast.report.run_data import RunData
+from holdfast.study import load
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "docs" / "claims.yaml"
@@ -83,3 +89,26 @@ def test_every_row_has_bounds_that_both_verdicts_can_come_of(rows):
 
 def test_every_row_names_study_files_that_exist(rows):
     assert [study for row in rows for study in row.studies if not (ROOT / study).is_file()] == []
+
+
+@pytest.mark.parametrize("file", sorted({file for row in read_claims(FILE).claims for file in row.studies}))
+def test_every_arm_of_a_row_is_found_in_its_studies(file):
+    claims = read_claims(FILE)
+    runs = [planned(arm) for arm in load(ROOT / file).arms]
+    own = [row for row in claims.claims if file in row.studies and "sft and rl" not in row.quantity.values()]
+    assert own
+    for row in own:
+        for section in sections(matching(runs, row.only)):
+            cell = Cell(section, claims.arms, claims.suites)
+            for quantity in asked(row.quantity):
+                names = [quantity[key] for key in ARMS if key in quantity]
+                assert all(cell.several(name) for name in names), (row.id, section.name)
+                assert row.each or row.quantity["kind"] in ("best", "trend") or all(cell.arm(name) for name in names)
+
+
+def planned(arm):
+    """A run of a study as if its first moment were recorded."""
+    return RunData(
+        folder=ROOT, name=arm.name, axes=arm.labels, seed=arm.seed, status="finished", recipe=arm.recipe.resolved(),
+        plan={}, metrics=(), records=(Record(0, {}, {}),), result={},
+    )  # fmt: skip
