@@ -53,11 +53,14 @@ def _holdfast(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 a mistake in what was asked, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 a mistake in what was asked, 130 interrupted.
+
+    One of several processes ends with 3 if it did nothing wrong itself, but another one failed.
+    """
     try:
         app()
     except OtherRankFailed:
-        sys.exit(1)  # the rank that failed says why
+        sys.exit(3)  # the rank that failed says why
     except UserError as fault:
         _say(str(fault))
         sys.exit(2)

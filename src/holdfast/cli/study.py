@@ -18,6 +18,9 @@ def study(
     output: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder in which studies share their runs.")] = Path("runs"),
     jobs: Annotated[str | None, typer.Option(help="Runs at a time: a number, or auto.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Send the runs as jobs: slurm; or local, to try it. --cluster.OPTION VALUE.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "--dry_run", help="List the runs; train nothing.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The small version that the study file describes.")] = False,
     allow_code: Annotated[
@@ -36,18 +39,25 @@ def study(
     if len(arguments.places) != 1:
         raise UserError(f"holdfast study needs one study file, found {len(arguments.places)}")
     file = Path(arguments.places[0])
-    asked = load(file, assignments=arguments.assignments, quick=quick, allow_code=allow_code)
+    of_cluster = [word for word in arguments.assignments if word.startswith("cluster.")]
+    changes = [word for word in arguments.assignments if word not in of_cluster]
+    asked = load(file, assignments=changes, quick=quick, allow_code=allow_code)
     show_arms(console(), asked.arms)
     if dry_run:
         return
-    from holdfast.cli.studying import jobs_of, study_and_show
+    from holdfast.cli.studying import cluster_of, jobs_of, study_and_show
 
-    own = [*(["--quick"] if quick else []), *(["--output", str(output)] if output else [])]
+    own = [
+        *(["--quick"] if quick else []),
+        *(["--output", str(output)] if output else []),
+        *(["--cluster", cluster] if cluster else []),
+    ]
     study_and_show(
         asked,
         folder=output or Path("runs") / "studies" / (f"{file.stem}-quick" if quick else file.stem),
         runs=runs,
         jobs=jobs_of(jobs, asked.jobs),
+        cluster=cluster_of(cluster, of_cluster),
         allow_code=allow_code,
         again=" ".join(["holdfast study", *(words or []), *own]),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import typer
+import yaml
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +19,18 @@ from rich.table import Table
 from holdfast.cli.console import console, show
 from holdfast.errors import UserError
 from holdfast.report import load_runs, table, write
-from holdfast.study import Arm, Machine, Outcome, Runner, Study, train_command, weight_bytes
+from holdfast.study import (
+    Arm,
+    Cluster,
+    ClusterRunner,
+    Machine,
+    Outcome,
+    Runner,
+    Study,
+    Watch,
+    train_command,
+    weight_bytes,
+)
 
 Jobs = int | Literal["auto"]
 
@@ -36,6 +48,20 @@ def jobs_of(flag: str | None, asked: Jobs) -> Jobs:
     if flag.isdigit() and int(flag) > 0:
         return int(flag)
     raise UserError(f"--jobs {flag}: write a number from 1 on, or auto")
+
+
+def cluster_of(kind: str | None, options: Sequence[str]) -> Cluster | None:
+    """Return where jobs are sent; ``options`` are ``cluster.key=value``.
+
+    Raises:
+        UserError: there is no such cluster, or there are options of none.
+    """
+    if kind is None:
+        if options:
+            raise UserError(f"--{options[0].partition('=')[0]} needs --cluster slurm (or local)")
+        return None
+    pairs = (option.removeprefix("cluster.").partition("=") for option in options)
+    return Cluster(kind, {key: yaml.safe_load(value) for key, _, value in pairs})
 
 
 @dataclass
@@ -94,33 +120,52 @@ def title(arm: Arm) -> str:
     return f"{arm.name} seed {arm.seed}"
 
 
-def study_and_show(study: Study, *, folder: Path, runs: Path, jobs: Jobs, allow_code: bool, again: str) -> None:
+def study_and_show(
+    study: Study, *, folder: Path, runs: Path, jobs: Jobs, cluster: Cluster | None, allow_code: bool, again: str
+) -> None:
     """Carry out a study, then print its results, its failures and the report's path.
+
+    Args:
+        study: Checked.
+        folder, runs: The study's own folder, and the one that studies share.
+        jobs: Runs at a time on this machine.
+        cluster: Where jobs are sent; None runs them here.
+        allow_code: Whether recipes may name outside code.
+        again: The command that goes on with a study that is broken off.
 
     Raises:
         typer.Exit: 1 if a run failed, 130 if the study was interrupted.
     """
+    command = train_command(runs, allow_code=allow_code)
     machine = Machine.here()
-    addresses = {arm.address for arm in study.arms}
-    largest = max(weight_bytes(arm.recipe.model_name_or_path) for arm in study.arms)
-    at_a_time = machine.jobs(jobs, runs=len(addresses), weight_bytes=largest)
-    threads = max(1, machine.cores // at_a_time)
-    typer.echo(f"{at_a_time} at a time, {threads} thread{'s' if threads > 1 else ''} each; logs in {folder / 'logs'}")
+    at_a_time = 0 if cluster is not None else _at_a_time(study, machine, jobs, folder=folder)
+
+    def runner(watch: Watch) -> Runner | ClusterRunner:
+        if cluster is not None:
+            return ClusterRunner(study, folder, runs, watch, command, cluster)
+        return Runner(study, folder, runs, watch, command, at_a_time, machine)
+
     out = console()
     live = Live(console=out, refresh_per_second=4, transient=True) if sys.stdout.isatty() else None
     showing: AbstractContextManager[object] = live if live is not None else nullcontext()
     with showing:
-        board = Board(len(addresses), live, write=typer.echo if live is None else _above(live))
-        outcomes = Runner(
-            study=study,
-            folder=folder,
-            runs=runs,
-            watch=board,
-            jobs=at_a_time,
-            machine=machine,
-            command=train_command(runs, allow_code=allow_code),
-        ).run()
+        total = len({arm.address for arm in study.arms})
+        outcomes = runner(Board(total, live, write=typer.echo if live is None else _above(live))).run()
     _conclude(outcomes, folder=folder, again=again)
+
+
+def _at_a_time(study: Study, machine: Machine, jobs: Jobs, *, folder: Path) -> int:
+    """Return how many runs this machine has at a time, and say so."""
+    processes = study.spread.processes
+    largest = max(weight_bytes(arm.recipe.model_name_or_path) for arm in study.arms)
+    runs = len({arm.address for arm in study.arms})
+    count = machine.jobs(jobs, runs=runs, weight_bytes=largest, processes=processes)
+    threads = machine.threads(jobs=count, processes=processes)
+    each = f"{threads} thread{'s' if threads > 1 else ''} each"
+    if processes > 1:
+        each = f"{processes} processes{', sharded,' if study.spread.sharded else ''} each with {threads} of the threads"
+    typer.echo(f"{count} at a time, {each}; logs in {folder / 'logs'}")
+    return count
 
 
 def _above(live: Live) -> Callable[[str], None]:
@@ -135,6 +180,10 @@ def _conclude(outcomes: Sequence[Outcome], *, folder: Path, again: str) -> None:
     for outcome in _once(outcomes, "failed"):
         typer.echo(f"\nfailed: {title(outcome.arm)}, log: {outcome.log}", err=True)
         typer.echo("\n".join(f"  {line}" for line in outcome.words.splitlines()), err=True)
+    sent = _once(outcomes, "submitted")
+    if sent:
+        typer.echo(f"{len(sent)} runs go on in their jobs. To hear of them: {again}", err=True)
+        raise typer.Exit(130)
     left = [outcome for outcome in outcomes if outcome.status in ("interrupted", "waiting")]
     if left:
         typer.echo(f"interrupted: {len(left)} of {len(outcomes)} runs are not done. To go on: {again}", err=True)

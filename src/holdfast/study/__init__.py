@@ -1,7 +1,23 @@
 """Many recipes, one question: a grid of named arms over seeds, run side by side and compared."""
 
+from holdfast.study.cluster import Cluster, ClusterRunner
 from holdfast.study.grid import Arm, Study, load
+from holdfast.study.ledger import Outcome, Watch, train_command
 from holdfast.study.machine import Machine, weight_bytes
-from holdfast.study.runner import Outcome, Runner, Watch, train_command
+from holdfast.study.processes import Spread
+from holdfast.study.runner import Runner
 
-__all__ = ["Arm", "Machine", "Outcome", "Runner", "Study", "Watch", "load", "train_command", "weight_bytes"]
+__all__ = [
+    "Arm",
+    "Cluster",
+    "ClusterRunner",
+    "Machine",
+    "Outcome",
+    "Runner",
+    "Spread",
+    "Study",
+    "Watch",
+    "load",
+    "train_command",
+    "weight_bytes",
+]

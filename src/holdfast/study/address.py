@@ -11,19 +11,22 @@ from typing import Any
 import holdfast
 from holdfast.models import find
 from holdfast.recipe import Recipe
+from holdfast.study.processes import Spread
 
 WORDS_ONLY = ("cli", "report", "study", "plan", "interop")
 """Parts of the package whose code changes no number of a run."""
 
 
-def address(recipe: Recipe) -> str:
-    """Return 16 hex digits over the recipe, the base model's files, the user's data files, and the code."""
+def address(recipe: Recipe, spread: Spread = Spread()) -> str:  # noqa: B008  (frozen)
+    """Return 16 hex digits over the recipe, its processes, the base model's files, the user's data, and the code."""
     facts: dict[str, Any] = {
         "recipe": recipe.identity(),
         "base": base_fingerprint(recipe.model_name_or_path),
         "data": {path: _content(Path(path).expanduser()) for path in sorted(_paths(recipe))},
         "code": code_version(),
     }
+    if spread.processes > 1:
+        facts["spread"] = spread.to_json()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,9 @@
         small: {learning_rate: 2.0e-4, budget.steps: 320}
     exclude: [{trainable: mlp, rate: large}]   # combinations that are left out
     seeds: [0, 1, 2]
-    jobs: auto
+    jobs: auto                                 # runs at a time
+    processes_per_run: 1                       # of more than one: data-parallel, or sharded (FSDP 2)
+    sharded: false
     quick: {seeds: [0], budget.steps: 20, suites.*.size: 40}      # what `--quick` changes in every arm
     notes: ["What the study is for, in words that go into the report."]
 
@@ -34,6 +36,7 @@ from holdfast.errors import Fault, RecipeError
 from holdfast.plan import check
 from holdfast.recipe import Count, Recipe, assigned, override, read, suggest
 from holdfast.study.address import address
+from holdfast.study.processes import Spread
 
 Point = Mapping[str, Any]
 Axis = dict[str, dict[str, Any]] | list[Any]
@@ -49,6 +52,8 @@ class StudyFile(BaseModel):
     exclude: list[dict[str, str]] = Field(default_factory=list)
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     jobs: Count | Literal["auto"] = "auto"
+    processes_per_run: Count = 1
+    sharded: bool = False
     quick: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
@@ -84,6 +89,7 @@ class Study:
         source: The file.
         arms: In the order of the axes, seeds innermost.
         jobs: Runs at a time, or ``"auto"``.
+        spread: The processes of each run.
         notes: For the report.
         values: The file as it was read.
     """
@@ -91,6 +97,7 @@ class Study:
     source: str
     arms: tuple[Arm, ...]
     jobs: int | Literal["auto"] = "auto"
+    spread: Spread = field(default_factory=Spread)
     notes: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -115,14 +122,17 @@ def load(file: Path, *, assignments: Sequence[str] = (), quick: bool = False, al
     last = {**(study.quick if quick else {}), **assigned(assignments, source=source)}
     seeds = last.pop("seeds", study.seeds)
     _validated({**values, "seeds": seeds}, source)
+    spread = Spread(study.processes_per_run, study.sharded)
+    if spread.sharded and spread.processes == 1:
+        raise RecipeError(source, [Fault("sharded", "needs several processes", "Set processes_per_run.")])
     base = _base(study.base, file)
     arms = tuple(
-        _arm(base, [*points, ("", "", last)], seed, file=file, allow_code=allow_code)
+        _arm(base, [*points, ("", "", last)], seed, file=file, spread=spread, allow_code=allow_code)
         for points in _combinations(study, source)
         for seed in seeds
     )
     _refuse_twins(arms, source)
-    return Study(source, arms, study.jobs, tuple(study.notes), values)
+    return Study(source, arms, study.jobs, spread, tuple(study.notes), values)
 
 
 def _validated(values: Mapping[str, Any], source: str) -> StudyFile:
@@ -179,7 +189,13 @@ def _combinations(study: StudyFile, source: str) -> list[tuple[tuple[str, str, P
 
 
 def _arm(
-    base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, file: Path, allow_code: bool
+    base: Mapping[str, Any],
+    points: Sequence[tuple[str, str, Point]],
+    seed: int,
+    *,
+    file: Path,
+    spread: Spread,
+    allow_code: bool,
 ) -> Arm:
     name = ", ".join(point for _, point, _ in points if point) or "base"
     where = f"{file}, arm {name!r}"
@@ -192,7 +208,7 @@ def _arm(
     values["seed"] = seed
     values.pop("output_dir", None)  # the study owns the folders
     recipe = check(values, source=where, allow_code=allow_code)
-    return Arm(name, {axis: point for axis, point, _ in points if axis}, seed, recipe, address(recipe))
+    return Arm(name, {axis: point for axis, point, _ in points if axis}, seed, recipe, address(recipe, spread))
 
 
 def changed(values: Mapping[str, Any], changes: Point, *, source: str) -> dict[str, Any]:

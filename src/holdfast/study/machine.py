@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from holdfast.errors import UserError
 from holdfast.models import find
 
 RUNTIME = 1.5e9
@@ -25,7 +26,7 @@ class Machine:
     Attributes:
         cores: That this process may use.
         memory: Bytes.
-        accelerators: Ids for ``CUDA_VISIBLE_DEVICES``, one run at a time on each; empty without any.
+        accelerators: Ids for ``CUDA_VISIBLE_DEVICES``, one process of a run at a time on each; empty without any.
     """
 
     cores: int
@@ -45,22 +46,34 @@ class Machine:
         chosen = [word.strip() for word in visible.split(",") if word.strip()] if visible is not None else devices
         return Machine(cores, memory, tuple(chosen) if devices else ())
 
-    def jobs(self, asked: int | Literal["auto"], *, runs: int, weight_bytes: int) -> int:
-        """Return how many runs to have at a time.
+    def jobs(self, asked: int | Literal["auto"], *, runs: int, weight_bytes: int, processes: int = 1) -> int:
+        """Return how many runs of ``processes`` processes each to have at a time.
 
-        ``auto`` takes one run per accelerator, else as many as there are cores and as fit in memory: small models gain
-        more from running side by side than from more threads each.
+        ``auto`` takes one process per accelerator, else as many as there are cores and as fit in memory: small models
+        gain more from running side by side than from more threads each.
+
+        Raises:
+            UserError: there are accelerators, but fewer than a run has processes.
         """
+        if self.accelerators and processes > len(self.accelerators):
+            raise UserError(
+                f"processes_per_run: {processes}, but {len(self.accelerators)} accelerators are visible here "
+                f"({', '.join(self.accelerators)})"
+            )
         if asked != "auto":
             return max(1, min(asked, runs))
         if self.accelerators:
-            return max(1, min(len(self.accelerators), runs))
+            return max(1, min(len(self.accelerators) // processes, runs))
         fitting = int(SHARE * self.memory / (RUNTIME + OVER_WEIGHTS * weight_bytes))
-        return max(1, min(self.cores, runs, fitting))
+        return max(1, min(self.cores // processes, runs, fitting // processes))
 
-    def environment(self, slot: int, *, jobs: int, threads: int | None = None) -> Mapping[str, str]:
-        """Return the environment of the run in a slot: its threads (an equal share if None), and its accelerator."""
-        count = str(threads or max(1, self.cores // jobs))
+    def threads(self, *, jobs: int, processes: int = 1) -> int:
+        """Return an equal share of the cores for each process of ``jobs`` runs at a time."""
+        return max(1, self.cores // (jobs * processes))
+
+    def environment(self, slot: int, *, jobs: int, processes: int = 1, threads: int | None = None) -> Mapping[str, str]:
+        """Return the environment of the run in a slot: threads of a process (an equal share if None), accelerators."""
+        count = str(threads or self.threads(jobs=jobs, processes=processes))
         own = {
             "OMP_NUM_THREADS": count,
             "MKL_NUM_THREADS": count,
@@ -68,7 +81,8 @@ class Machine:
             "PYTHONUNBUFFERED": "1",
         }
         if self.accelerators:
-            own["CUDA_VISIBLE_DEVICES"] = self.accelerators[slot % len(self.accelerators)]
+            numbers = range(slot * processes, (slot + 1) * processes)
+            own["CUDA_VISIBLE_DEVICES"] = ",".join(self.accelerators[n % len(self.accelerators)] for n in numbers)
         return own
 
 
