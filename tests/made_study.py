@@ -131,12 +131,17 @@ def _answers(suites, curves, steps, seed, salt, n):
             0.0 if step == 0 else 0.03 * np.random.default_rng([seed, salt]).standard_normal()
         )
         right = ease + 0.1 * draw.standard_normal(n) < rate
-        return tuple(_sample(k, bool(ok), purpose, rule) for k, ok in enumerate(right))
+        return tuple(_sample(k, bool(ok), purpose, rule, whole=suite.endswith("routes")) for k, ok in enumerate(right))
 
     return read
 
 
-def _sample(index, ok, purpose, rule):
+def _sample(index, ok, purpose, rule, *, whole):
+    if whole:
+        points = 3 + index % 3
+        counts = {"per_step": (points if ok else index % points, points)}
+        outcome = Outcome.CORRECT if ok else Outcome.WRONG
+        return Sample(index, str(index), "all", "", (), outcome, "", 1 if ok else None, 0.0, {}, counts=counts)
     facts = {"format_ok": True, "right_under_training_rule": None if ok or purpose == "id" else index % 3 == 0}
     confusion = None
     if rule in ("absolute", "relative"):
@@ -161,5 +166,9 @@ def _record(step, cost, suites, answers, rate, steps):
             for fact in samples[0].facts:
                 known = [(s.facts[fact], s.key) for s in samples if s.facts[fact] is not None]
                 estimates[f"eval_{suite}_{fact}"] = rate_by_cluster([v for v, _ in known], [k for _, k in known])
+            for count in samples[0].counts:
+                pairs = [(s.counts[count], s.key) for s in samples]
+                trials = [(k < hits, key) for (hits, of), key in pairs for k in range(of)]
+                estimates[f"eval_{suite}_{count}"] = rate_by_cluster([v for v, _ in trials], [k for _, k in trials])
     readings = {name: estimate.value for name, estimate in estimates.items()}
     return Record(step, cost, readings | {"update_norm": 30 * rate * (step / steps[-1]) ** 0.5}, estimates)

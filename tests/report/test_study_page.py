@@ -19,7 +19,7 @@ from holdfast.report.claims import evidence, judge, read_claims
 from holdfast.report.contrasts import mean_reading
 from holdfast.report.groups import sections
 from holdfast.report.reaching import spent_to
-from holdfast.report.sections import best, confusion, costs, levels, memorization, paper, rates, stability
+from holdfast.report.sections import best, confusion, costs, levels, memorization, paper, rates, replies, stability
 from holdfast.report.study_page import render
 from holdfast.report.unrest import unrest
 
@@ -167,6 +167,18 @@ def test_confusion_is_counted_where_answers_have_classes(runs, points):
     (table,) = confusion.part(sections(runs)[1]).tables
     assert {row[0] for row in table.rows} == {"id", "ood"}
     assert {row[2] for row in table.rows} == {"24", "48"}  # before training once, at the end both seeds
+
+
+def test_rates_within_episodes_are_pooled_over_their_trials(runs):
+    section = sections(runs)[1]
+    table = next(table for table in replies.part(section).tables if table.columns[0] == "ood_routes")
+    assert table.columns[1:] == ("per step",)
+    arm = section.arms[0]
+    counts = [
+        sample.counts["per_step"] for run in arm.runs for sample in run.samples("ood_routes", run.records[-1].step)
+    ]
+    pooled = sum(hits for hits, _ in counts) / sum(trials for _, trials in counts)
+    assert table.rows[1][1].startswith(f"{100 * pooled:.1f} %\n[")
 
 
 def test_the_papers_words_stand_beside_the_figure_they_are_about(points, rate_section):

@@ -166,7 +166,7 @@ def pool(moments: Sequence[tuple[RunData, Record | None]], suite: str, metric: s
     if len(found) <= 1:
         return own[0] if own else None
     kept = [run.samples(suite, record.step) for run, record in found]
-    graded = [(value, sample.key) for each in kept for sample in each if (value := grade(sample, metric)) is not None]
+    graded = [(value, sample.key) for each in kept for sample in each for value in grades(sample, metric)]
     if graded and all(kept):
         return rate_by_cluster([value for value, _ in graded], [key for _, key in graded])
     n = sum(one.n for one in own)
@@ -255,6 +255,15 @@ def grade(sample: Sample, metric: str) -> bool | None:
         return sample.solved_at is not None and sample.solved_at <= int(metric.removeprefix("success_at_"))
     understood = {"format_ok": sample.outcome is not Outcome.UNPARSED}
     return {**understood, **sample.facts}.get(metric)
+
+
+def grades(sample: Sample, metric: str) -> list[bool]:
+    """Return all that one problem says about a metric: one value a trial where it counts several, or at most one."""
+    if metric in sample.counts:
+        hits, trials = sample.counts[metric]
+        return [trial < hits for trial in range(trials)]
+    value = grade(sample, metric)
+    return [] if value is None else [value]
 
 
 def _record(run: RunData, suite: str, step: int | None, metric: str) -> Record | None:

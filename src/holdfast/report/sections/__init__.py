@@ -17,6 +17,7 @@ from holdfast.report.sections import (
     levels,
     memorization,
     rates,
+    replies,
     stability,
 )
 from holdfast.report.sections.base import Part
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[Section], Part | None]] = {
     "levels": levels.part,
     "stability": stability.part,
     "confusion": confusion.part,
+    "replies": replies.part,
     "costs": costs.part,
 }
 

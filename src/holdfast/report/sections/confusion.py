@@ -23,6 +23,8 @@ from holdfast.report.words import visible
 Counts = Counter[tuple[str, str]]
 WIDEST = 3
 """Matrices beside each other."""
+MOST = 9
+"""Matrices of one suite; with more arms the table must do."""
 
 
 def part(section: Section) -> Part | None:
@@ -37,14 +39,18 @@ def part(section: Section) -> Part | None:
         "Rows: the right class; columns: the class of the reply at its first attempt. Color: share of the row. "
         "Classes of the trained rule stand beside those of the asked one."
     )
-    drawings = [
-        Drawing(
-            f"confusion-{suite.name}",
-            partial(_figure, suite, [(name, c.get(suite.name, Counter())) for name, c in columns]),
-            caption,
-        )
-        for suite in asked
-    ]
+    drawings = (
+        []
+        if len(columns) > MOST
+        else [
+            Drawing(
+                f"confusion-{suite.name}",
+                partial(_figure, suite, [(name, c.get(suite.name, Counter())) for name, c in columns]),
+                caption,
+            )
+            for suite in asked
+        ]
+    )
     rows = [
         (called(suite), name, *_told(counts.get(suite.name, Counter()))) for suite in asked for name, counts in columns
     ]

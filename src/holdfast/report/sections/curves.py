@@ -34,7 +34,7 @@ AXES = {
 }
 FEWEST = 3
 MOST_BANDS = 6
-"""Arms up to which a panel has room for the bands of their intervals; the tables have them in any case."""
+"""Arms up to which a panel has room for bands and for single seeds; the tables have their intervals in any case."""
 
 
 def part(section: Section) -> Part | None:
@@ -44,8 +44,9 @@ def part(section: Section) -> Part | None:
         return None
     drawn = looks(section.arms)
     several = len({run.seed for run in section.runs}) > 1
-    bands = "" if len(section.arms) <= MOST_BANDS else " Too many arms for bands; intervals are in the tables."
-    told = f"{seeds_told(section)}{bands}{' Thin lines: one seed each.' if several else ''}"
+    few = len(section.arms) <= MOST_BANDS
+    bands = "" if few else " Too many arms for bands and single seeds; the tables have them."
+    told = f"{seeds_told(section)}{bands}{' Thin lines: one seed each.' if several and few else ''}"
     drawings = [
         Drawing(
             "steps", partial(_by_steps, section, suites, drawn), f"Success against steps. {told}{_paper_told(section)}"
@@ -121,7 +122,7 @@ def _panel(panel: Axes, suite: SuiteFacts, section: Section, drawn: Looks, axis:
 
 def _line(panel: Axes, arm: Arm, suite: str, drawn: Look, axis: str, *, band: float) -> None:
     name = reading_name(suite)
-    for run in arm.measured if len(arm.measured) > 1 else ():
+    for run in arm.measured if len(arm.measured) > 1 and band else ():
         points = [(record.spent.get(axis), record.readings.get(name)) for record in run.records]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         if known:
