@@ -12,7 +12,7 @@ from holdfast.records import Record, Sample
 
 PURPOSES = ("id", "ood", "retention")
 
-KEPT = 16
+KEPT = 4
 """Moments of suites whose problems a run keeps in memory: a study has a million of them."""
 
 Answers = Callable[[str, int], Sequence[Sample]]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from holdfast.report import words
 from holdfast.report.compare import Arm, called, end_of
-from holdfast.report.drawing import COLORS, new_figure, settle, style
+from holdfast.report.drawing import COLORS, INK, new_figure, settle, style
 from holdfast.report.groups import Section
 from holdfast.report.run_data import SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, asked_throughout
@@ -23,6 +23,8 @@ from holdfast.report.words import visible
 Counts = Counter[tuple[str, str]]
 WIDEST = 3
 """Matrices beside each other."""
+SHOWN_FROM, MOST_NUMBERS = 0.02, 12
+"""Smallest share that is written into its field, and the most columns in which there is room for it."""
 MOST = 9
 """Matrices of one suite; with more arms the table must do."""
 
@@ -36,8 +38,8 @@ def part(section: Section) -> Part | None:
     if not asked:
         return None
     caption = (
-        "Rows: the right class; columns: the class of the reply at its first attempt. Color: share of the row. "
-        "Classes of the trained rule stand beside those of the asked one."
+        "Rows: the right class; columns: the class of the reply at its first attempt. Color and number: share of the "
+        "row in percent. Classes of the trained rule stand beside those of the asked one."
     )
     drawings = (
         []
@@ -95,6 +97,13 @@ def _matrix(panel: Axes, counts: Counts, right: Sequence[str], said: Sequence[st
     shares = [[counts[row, column] / totals[row] if totals[row] else math.nan for column in said] for row in right]
     colors = LinearSegmentedColormap.from_list("share", ["#ffffff", COLORS[0]])
     panel.pcolormesh(shares, cmap=colors, vmin=0, vmax=1, edgecolors="#e5e7eb", linewidth=0.5)
+    for line, row in enumerate(shares if len(said) <= MOST_NUMBERS else []):
+        for column, share in enumerate(row):
+            if share >= SHOWN_FROM:
+                ink = "white" if share > 0.6 else INK
+                panel.text(
+                    column + 0.5, line + 0.5, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=ink
+                )
     panel.set_ylim(len(right), 0)
     panel.set_yticks([k + 0.5 for k in range(len(right))], [visible(one, 16) for one in right], fontsize=7.5)
     panel.set_xticks([k + 0.5 for k in range(len(said))], [visible(one, 16) for one in said], rotation=90, fontsize=7.5)
