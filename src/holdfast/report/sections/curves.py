@@ -59,7 +59,8 @@ def part(section: Section) -> Part | None:
             "weights save their weight gradients only), and the literal count of trained parameters."
         )
         drawings.append(Drawing("budgets", partial(_by_budgets, section, [known, asked], drawn), caption))
-    return Part("Success while training", drawings=drawings)
+    said = paper.table(section)
+    return Part("Success while training", drawings=drawings, tables=[said] if said.rows else [])
 
 
 def _by_steps(section: Section, suites: Sequence[SuiteFacts], drawn: Looks) -> Figure:

@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 from matplotlib.axes import Axes
 
+from holdfast.report import words
 from holdfast.report.compare import Arm
 from holdfast.report.drawing import FAINT, INK
 from holdfast.report.groups import Section, facts
 from holdfast.report.sections.looks import Looks, percent_axis
+from holdfast.report.tables import Table
 from holdfast.report.words import visible
 
 
@@ -67,6 +69,13 @@ def ranges(section: Section) -> list[Said]:
     ]  # fmt: skip
 
 
+def table(section: Section) -> Table:
+    """Return the statements with their words and places: the source of what `draw` draws."""
+    rows = [(_name(one, section), one.purpose, _number(one), f"“{one.words}”", one.where) for one in ranges(section)]
+    note = "Of its own model, tasks and rates; a learning rate of ours stands where it does only in its order."
+    return Table(("the paper says of", "suite", "percent", "words", "where"), tuple(rows), "lllll", (note,))
+
+
 def best(section: Section) -> list[Best]:
     """Return the entries of papers' tables of best results for a section's environment."""
     return [
@@ -102,41 +111,37 @@ def draw(panel: Axes, said: Sequence[Said], section: Section, drawn: Looks) -> N
     panel.set_title("the paper's text", fontsize=8.5, pad=14, color=FAINT)
 
 
+def _number(one: Said) -> str:
+    if one.low is not None and one.high is not None:
+        return f"{one.low:g}–{one.high:g}"
+    if one.low is not None:
+        return f"> {one.low:g}"
+    if one.high is not None:
+        return f"< {one.high:g}"
+    return words.UNKNOWN if one.near is None else f"≈ {one.near:g}"
+
+
 def _mark(panel: Axes, place: int, one: Said, color: str) -> None:
     low, high, near = (None if value is None else value / 100 for value in (one.low, one.high, one.near))
+    above, shift = near, 6.0
     if low is not None and high is not None:
         panel.bar(place, high - low, 0.5, bottom=low, color=color, alpha=0.55)
-        panel.annotate(
-            f"{one.low:g}–{one.high:g}",
-            (place, high),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7.5,
-        )
+        above, shift = high, 3.0
     elif low is not None or high is not None:
         start, reach = (low, 0.12) if low is not None else (high or 0.0, -0.04)
         panel.plot([place - 0.25, place + 0.25], [start, start], color=color, lw=2)
-        panel.annotate(
-            "", (place, start + reach), (place, start), arrowprops={"arrowstyle": "->", "color": color, "lw": 1.4}
-        )
-        told = f"> {one.low:g}" if low is not None else f"< {one.high:g}"
-        panel.annotate(
-            told,
-            (place, max(start, start + reach)),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7.5,
-        )
+        arrow = {"arrowstyle": "->", "color": color, "lw": 1.4}
+        panel.annotate("", (place, start + reach), (place, start), arrowprops=arrow)
+        above, shift = max(start, start + reach), 3.0
     elif near is not None:
         panel.plot([place], [near], marker="o", ms=6, mfc="none", mec=color, ls="")
-        shift = -11 if near > 0.5 else 6
-        panel.annotate(
-            f"≈ {one.near:g}", (place, near), xytext=(0, shift), textcoords="offset points", ha="center", fontsize=7.5
-        )
+        shift = -11.0 if near > 0.5 else 6.0
     else:
         panel.annotate("no number", (place, 0.02), rotation=90, ha="center", va="bottom", fontsize=7.5, color=INK)
+    if above is not None:
+        panel.annotate(
+            _number(one), (place, above), xytext=(0, shift), textcoords="offset points", ha="center", fontsize=7.5
+        )
 
 
 def _name(one: Said, section: Section) -> str:
