@@ -193,7 +193,9 @@ def test_the_papers_words_stand_beside_the_figure_they_are_about(points, rate_se
 
 def test_every_statement_of_a_paper_has_its_words_and_at_most_one_kind_of_number():
     file = yaml.safe_load((ROOT / "src/holdfast/report/paper_figures.yaml").read_text())
-    for one in [row for known in file.values() for row in known["ranges"]]:
+    for one in [row for told in file.values() for row in told["ranges"]]:
+        known = {"study", "task", "purpose", "arm", "rate", "low", "high", "near", "words", "where"}
+        assert set(one) <= known, one  # a comma in unquoted words makes a key of its own
         assert one["words"], one
         assert one["where"], one
         assert ("arm" in one) != ("rate" in one), one
