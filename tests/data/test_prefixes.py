@@ -64,15 +64,19 @@ def test_rows_that_begin_apart_gain_nothing() -> None:
 
 
 def test_a_step_shares_only_if_it_pays_over_all_its_micro_batches() -> None:
-    good = Prefixes((0, 0), (6, 6), 10, 4)
-    bad = Prefixes((0, 1), (6, 6), 10, 4)
+    good = Prefixes((0, 0), (600, 600), 1000, 400)
+    bad = Prefixes((0, 1), (600, 600), 1000, 400)
     assert worthwhile([good])
     assert worthwhile([good, bad])
     assert not worthwhile([good, *[bad] * 5])
 
 
+def test_a_second_pass_is_not_made_for_a_few_positions() -> None:
+    assert not worthwhile([Prefixes((0, 0), (60, 60), 70, 10)])
+
+
 class _Rows:
-    """Routes of three steps each: rows of one share a prefix of twelve tokens; routes share nothing."""
+    """Routes of three steps each: rows of one share a prefix of 200 tokens; routes share nothing."""
 
     def __init__(self, routes: int) -> None:
         self.starts = range(0, 3 * routes, 3)
@@ -81,7 +85,7 @@ class _Rows:
         return 3 * len(self.starts)
 
     def take(self, indices: Sequence[int]) -> list[Encoded]:
-        return [Encoded((*[10 + index // 3] * 12, 3 + index % 3, 9), 13) for index in indices]
+        return [Encoded((*[10 + index // 3] * 200, 3 + index % 3, 9), 201) for index in indices]
 
     def pictured(self) -> None:
         return None
@@ -98,9 +102,9 @@ def test_batches_share_only_on_request_and_their_tensors_stay_the_padded_ones() 
     (padded,), (shared,) = _batches().next_step(), _batches(share_prefixes="auto").next_step()
     assert padded.prefixes is None
     assert shared.prefixes is not None
-    assert (shared.n_computed, padded.n_computed) == (12 + 3 * 2, 3 * 14)
+    assert (shared.n_computed, padded.n_computed) == (200 + 3 * 2, 3 * 202)
     tensors = shared.tensors()
-    assert tensors.pop("prefix_length").tolist() == [12] * 3
+    assert tensors.pop("prefix_length").tolist() == [200] * 3
     assert len(set(tensors.pop("prefix_of_row").tolist())) == 1
     assert tensors.keys() == padded.tensors().keys()
     assert all(torch.equal(x, padded.tensors()[name]) for name, x in tensors.items())

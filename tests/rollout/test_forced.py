@@ -57,25 +57,25 @@ def test_no_rows_give_no_answers() -> None:
 
 
 def test_shared_prefixes_change_no_token_and_fall_back_where_they_would_be_wrong() -> None:
-    rows = _rows(9, common=30)
+    rows = _rows(32, common=30)
     for architecture in ("qwen2", "gemma2", "mamba2"):
         model = tiny_models.build(architecture)
         shared, padded = (
-            argmax_replies(model, TOKENIZER, rows, batch_size=4, compute_dtype=torch.float32, share=share)
+            argmax_replies(model, TOKENIZER, rows, batch_size=16, compute_dtype=torch.float32, share=share)
             for share in ("auto", "never")
         )
         assert shared == padded
     with pytest.raises(UserError, match="Mamba2ForCausalLM has blocks that carry a state"):
-        argmax_replies(model, TOKENIZER, rows, batch_size=4, compute_dtype=torch.float32, share="always")
+        argmax_replies(model, TOKENIZER, rows, batch_size=16, compute_dtype=torch.float32, share="always")
 
 
 def test_auto_computes_a_common_beginning_once() -> None:
-    rows, model = _rows(8, common=30), tiny_models.build("llama")
+    rows, model = _rows(16, common=30), tiny_models.build("llama")
     computed = []
     handle = model.model.layers[0].mlp.register_forward_hook(
         lambda _m, args, _o: computed.append(args[0][..., 0].numel())
     )
     with handle:
-        argmax_replies(model, TOKENIZER, rows, batch_size=8, compute_dtype=torch.float32)
+        argmax_replies(model, TOKENIZER, rows, batch_size=16, compute_dtype=torch.float32)
     # After the padded and the shared way on the four rows that prove the model.
-    assert sum(computed[3:]) < 0.5 * 8 * max(len(row.input_ids) for row in rows)
+    assert sum(computed[3:]) < 0.5 * 16 * max(len(row.input_ids) for row in rows)

@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from holdfast.data.encode import Encoded
 
 WORTHWHILE = 1.15
-"""Sharing starts at this many times fewer positions; `benchmarks/shared_prefix.py` shows where it begins to pay."""
+"""Sharing starts at this many times fewer positions …"""
+LEAST_SAVED = 256
+"""… if it saves that many positions a batch: a second pass through all blocks has a price of its own, about 100
+positions of a small model on a CPU. `benchmarks/shared_prefix.py` shows where sharing begins to pay."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,15 @@ def worthwhile(micro_batches: Sequence[Prefixes]) -> bool:
 
     One answer for the step, because sharded processes must all take the same passes through the model.
     """
-    return sum(one.padded for one in micro_batches) >= WORTHWHILE * sum(one.computed for one in micro_batches)
+    padded, computed = (
+        sum(sizes) for sizes in zip(*((one.padded, one.computed) for one in micro_batches), strict=True)
+    )
+    return pays(padded=padded, computed=computed, batches=len(micro_batches))
+
+
+def pays(*, padded: int, computed: int, batches: int) -> bool:
+    """Return whether ``computed`` positions in ``batches`` shared batches are faster than ``padded`` ones without."""
+    return padded >= WORTHWHILE * computed and padded - computed >= LEAST_SAVED * batches
 
 
 def _joins(rows: Sequence[Encoded]) -> tuple[list[int], list[int]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from holdfast.data.batches import Batch, SharePrefixes, collate
 from holdfast.data.encode import Encoded
 from holdfast.data.pictures import tokenizer_of
-from holdfast.data.prefixes import WORTHWHILE, Prefixes, shared_prefixes
+from holdfast.data.prefixes import Prefixes, pays, shared_prefixes
 from holdfast.errors import DataError, UserError
 from holdfast.models.compute import compute
 from holdfast.models.ranks import ALONE, Ranks
@@ -100,12 +100,13 @@ def _batches(rows: Sequence[Encoded], size: int, share: SharePrefixes) -> Sequen
     # Rows that begin alike are neighbors in lexicographic order.
     by_tokens = sorted(range(len(rows)), key=lambda place: (rows[place].input_ids, place))
     cuts = [by_tokens[at : at + size] for at in range(0, len(rows), size)]
-    found = sorted(
-        ((shared_prefixes([rows[place] for place in cut]), cut) for cut in cuts), key=lambda f: -f[0].longest
-    )
+    found = [shared_prefixes([rows[place] for place in cut]) for cut in cuts]
     alone = sum(len(cut.places) * len(rows[cut.places[0]].input_ids) for cut in padded)
-    pays = alone >= WORTHWHILE * sum(prefixes.computed for prefixes, _ in found)
-    return [_Cut(cut, prefixes) for prefixes, cut in found] if share == "always" or pays else padded
+    computed = sum(prefixes.computed for prefixes in found)
+    if share == "auto" and not pays(padded=alone, computed=computed, batches=len(found)):
+        return padded
+    pairs = sorted(zip(cuts, found, strict=True), key=lambda pair: -pair[1].longest)
+    return [_Cut(cut, prefixes) for cut, prefixes in pairs]
 
 
 def _why_not(model: Any, rows: Sequence[Encoded], dtype: torch.dtype) -> str | None:
