@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.report import groups
 from holdfast.report.card import write_card
-from holdfast.report.compact import write as write_records
+from holdfast.report.exporting import write as write_records
 from holdfast.report.load import load_runs
 from holdfast.report.run_data import RunData
 from holdfast.report.tables import Table, table
