@@ -10,6 +10,7 @@ import pytest
 
 import tiny_base
 import tiny_models
+from holdfast.errors import DataError
 from holdfast.models.roles import roles
 from holdfast.plan import Plan, label_of, plan
 from holdfast.plan.memory import MASTER, Shape, estimate
@@ -126,10 +127,21 @@ def test_a_plan_of_eleven_billion_parameters_needs_no_weights(tmp_path: Path, ba
     assert found.memory_of["attention"] < found.memory_of["full"]
 
 
+def test_a_row_that_the_model_has_no_positions_for_is_told_before_the_run(tmp_path: Path, base: Path) -> None:
+    for file in base.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((base / "config.json").read_text()) | {"max_position_embeddings": 20}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="longer than max_length 20"):
+        planned(tmp_path)
+
+
 @pytest.mark.parametrize("architecture", ["mllama", "gemma3", "qwen3_moe", "mamba2"])
 def test_models_of_other_families_can_be_planned(tmp_path: Path, base: Path, architecture: str) -> None:
     model = tiny_models.build(architecture, device="meta")
     model.config.architectures = [type(model).__name__]
+    if architecture != "mamba2":
+        model.config.get_text_config().max_position_embeddings = 256
     model.config.save_pretrained(tmp_path)
     for file in base.glob("*toke*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())

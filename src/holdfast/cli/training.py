@@ -13,7 +13,7 @@ from holdfast.plan import plan
 from holdfast.recipe import Recipe
 from holdfast.report import load_runs, table
 from holdfast.run import RunResult, run
-from holdfast.train.processes import processes
+from holdfast.train.processes import processes, sharded
 from holdfast.train.run_folder import lock
 
 
@@ -31,7 +31,7 @@ def train_and_show(recipe: Recipe, *, folder: Path, base_cache: Path | None, all
     everyone = processes()
     with everyone.together(), lock(folder) if everyone.is_main else nullcontext():
         pass  # a folder that cannot be written, or is in use, is told before anything takes time
-    planned = plan(recipe, allow_code=allow_code, num_processes=everyone.count)
+    planned = plan(recipe, allow_code=allow_code, num_processes=everyone.count, sharded=sharded())
     if not everyone.is_main:
         return run(recipe, folder=folder, planned=planned, base_cache=base_cache, allow_code=allow_code)
     out = console()

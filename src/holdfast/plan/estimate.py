@@ -58,8 +58,8 @@ def plan(
     bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
     selected = select(parameters, parse(recipe.trainable), text_only=text_only)
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
-    rows, per_step = len(shared.source(recipe)), shared.rows_per_step(recipe, num_processes=num_processes)
-    whole = steps = reference_steps(recipe, rows=rows, rows_per_step=per_step)
+    source, per_step = shared.source(recipe), shared.rows_per_step(recipe, num_processes=num_processes)
+    whole = steps = reference_steps(recipe, rows=len(source), rows_per_step=per_step)
     read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
     if recipe.budget.match != "steps" and reference.names != selected.names:
         other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
@@ -83,7 +83,7 @@ def plan(
         steps_read=read.read,
         reference=label_of(recipe.budget.reference),
         reference_steps=whole,
-        rows=rows,
+        rows=len(source),
         processes=num_processes,
         memory=needs(selected),
         memory_of=memory_of,
@@ -93,6 +93,7 @@ def plan(
             *_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=whole),
             *_uneven_pictures(shared.source(recipe)),
         ),
+        source=source,
     )
 
 

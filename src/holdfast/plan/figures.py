@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.plan.exposure import Exposure
@@ -12,6 +12,7 @@ from holdfast.recipe import Recipe
 from holdfast.selection import Selected
 
 if TYPE_CHECKING:
+    from holdfast.data.sources import Source
     from holdfast.train.budget import Spent
 
 
@@ -55,6 +56,7 @@ class Plan:
         moments: Steps at which the suites are asked.
         suites: By name.
         warnings: What to hear before training, in sentences.
+        source: The rows, those that were read kept, so that a run need not read them again.
     """
 
     recipe: Recipe
@@ -72,6 +74,7 @@ class Plan:
     moments: tuple[int, ...]
     suites: Mapping[str, SuitePlan]
     warnings: tuple[str, ...]
+    source: Source = field(repr=False, compare=False)
 
     @property
     def label(self) -> str:

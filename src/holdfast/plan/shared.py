@@ -82,18 +82,20 @@ class Shared:
         return self.source(recipe).pictured() is None
 
     def source(self, recipe: Recipe) -> Source:
-        """Return the rows that a recipe learns from."""
+        """Return the rows that a recipe learns from; one that is longer than the model's positions is refused."""
         from holdfast.data.sources import source_of
         from holdfast.evaluate.suite import rules_in_play
+        from holdfast.rollout.generate import positions
 
         rules = rules_in_play(recipe)
+        limits = [limit for limit in (recipe.max_length, positions(self.skeleton(recipe).model)) if limit is not None]
         return self._once(
             ["source", *_model(recipe), *self._rows_of(recipe)],
             lambda: source_of(
                 recipe.data,
                 rules=rules,
                 tokenizer=self.skeleton(recipe).speaker,
-                max_length=recipe.max_length,
+                max_length=min(limits, default=None),
                 allow_code=self.allow_code,
             ),
         )

@@ -19,9 +19,9 @@ import yaml
 
 from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
-from holdfast.data.sources import Source, source_of
+from holdfast.data.sources import Source
 from holdfast.errors import RunFolderError
-from holdfast.evaluate.suite import make_all, rules_in_play
+from holdfast.evaluate.suite import make_all
 from holdfast.members import build
 from holdfast.models.compute import dtype_named, recompute_activations, set_masters
 from holdfast.models.cost import Cost, cost
@@ -34,7 +34,6 @@ from holdfast.plan import Plan, plan
 from holdfast.plan.sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
-from holdfast.rollout.generate import positions
 from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.run.sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
@@ -102,7 +101,7 @@ def run(
             _refuse_other(folder, before, recipe)
             progress.said(f"{folder} is finished already")
         else:
-            planned = planned or plan(recipe, allow_code=allow_code, num_processes=ranks.count)
+            planned = planned or plan(recipe, allow_code=allow_code, num_processes=ranks.count, sharded=sharded())
             _carry_out(
                 recipe,
                 planned,
@@ -150,14 +149,7 @@ def _carry_out(
         )
         set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
         frozen = fingerprint_frozen(loaded.model, selected)
-
-        rows = source_of(
-            recipe.data,
-            rules=rules_in_play(recipe),
-            tokenizer=loaded.speaker,
-            max_length=_longest(recipe.max_length, positions(loaded.model)),
-            allow_code=allow_code,
-        )
+    rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
     spent_by = cost(loaded.model, selected.names, shared=share != "never", example=example_with_pictures(rows))
@@ -264,11 +256,6 @@ def _sft(
     )
     engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=model)
     return SFT(engine, batches, spent_by, next(model.parameters()).device)
-
-
-def _longest(*limits: int | None) -> int | None:
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None
 
 
 def _identity(recipe: Recipe, loaded: Loaded, rows: Source, ranks: Ranks) -> dict[str, str]:
