@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +23,14 @@ from holdfast.evaluate.suite import Suite, make_all
 from holdfast.models.compute import dtype_named
 from holdfast.models.durable import write_json
 from holdfast.models.load import load
+from holdfast.models.ranks import Ranks
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.report import words
 from holdfast.report.tables import Table
 from holdfast.signals import SIGNALS
-from holdfast.train.progress import Progress
+from holdfast.train.processes import accelerator, processes
+from holdfast.train.progress import Progress, Silent
 
 
 class Scored(NamedTuple):
@@ -39,6 +42,8 @@ class Scored(NamedTuple):
 
 def score_and_show(recipe: Recipe, *, against: str | None, output: Path | None, allow_code: bool, again: str) -> None:
     """Score the recipe's model, and perhaps another on the same problems; print a table and keep records and samples.
+
+    Processes of one job (``torchrun``) share the problems; the main one prints and writes.
 
     Args:
         recipe: Checked; its model is scored.
@@ -53,10 +58,13 @@ def score_and_show(recipe: Recipe, *, against: str | None, output: Path | None, 
     quiet_libraries()
     suites = make_all(recipe, reads=_needs(recipe, allow_code), allow_code=allow_code)
     folder = output or Path("runs") / f"eval-{_plain(recipe.model_name_or_path)}-{recipe.hash()[:8]}"
-    _writable(folder)
+    ranks = processes()
+    ranks.on_main(lambda: str(_writable(folder)))
     names = [recipe.model_name_or_path, *([against] if against else [])]
-    with watched(again=again, unit="problem") as progress:
-        scored = [score(name, recipe, suites, progress=progress) for name in names]
+    with watched(again=again, unit="problem") if ranks.is_main else nullcontext(Silent()) as progress:
+        scored = [score(name, recipe, suites, progress=progress, ranks=ranks) for name in names]
+    if not ranks.is_main:
+        return
     out = console()
     show(out, table_of(scored[0], suites))
     if against:
@@ -67,15 +75,13 @@ def score_and_show(recipe: Recipe, *, against: str | None, output: Path | None, 
     typer.echo(f"records and samples: {folder}")
 
 
-def score(model: str, recipe: Recipe, suites: Sequence[Suite], *, progress: Progress) -> Scored:
-    """Load a model and let it answer all suites."""
-    from accelerate import Accelerator
-
+def score(model: str, recipe: Recipe, suites: Sequence[Suite], *, progress: Progress, ranks: Ranks) -> Scored:
+    """Load a model and let it answer all suites, whose problems the ranks share."""
     loaded = load(
         model, dtype=recipe.dtype, attn_implementation=recipe.attn_implementation, revision=recipe.model_revision
     )
     stored = next(loaded.model.parameters()).dtype
-    placed = loaded.model.to(Accelerator().device)
+    placed = loaded.model.to(accelerator().device)
     asked = sum(suite.size for suite in suites)
     progress.said(f"{model}: {asked} problems")
     progress.started(asked, at=0)
@@ -89,6 +95,7 @@ def score(model: str, recipe: Recipe, suites: Sequence[Suite], *, progress: Prog
                 batch_size=recipe.per_device_eval_batch_size,
                 compute_dtype=stored if recipe.compute_dtype == "auto" else dtype_named(recipe.compute_dtype),
                 progress=_counted(progress, done),
+                ranks=ranks,
             )
         )
         done += suite.size
