@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from holdfast.errors import RecipeError, UserError
 from holdfast.study import Arm, Cluster, ClusterRunner, Machine, Outcome, Spread, Study, load
 from holdfast.study.address import address
+from holdfast.study.cluster import CarryOut, Task
 from holdfast.study.processes import BYSTANDER, Group
 
 WORKER = """
@@ -86,6 +89,23 @@ def test_unfinished_runs_become_jobs_and_finished_ones_are_skipped(tmp_path: Pat
     again, lines = carry_out(tmp_path, study)
     assert [(outcome.status, outcome.skipped) for outcome in again] == [("finished", True), ("stopped", True)]
     assert not any("step" in line for line in lines)
+
+
+def test_a_job_that_must_make_room_lets_its_run_save_and_comes_back(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    waits = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); print('on', flush=True)"
+    words = (sys.executable, "-S", "-c", f"{waits}; time.sleep(60)")
+    task = Task(words, str(tmp_path / "log"), str(tmp_path / "run"), Spread(2))
+    carries_out, codes = CarryOut(), []
+    job = threading.Thread(target=lambda: codes.append(carries_out(task)))
+    job.start()
+    while not (tmp_path / "log").exists() or (tmp_path / "log").read_text().count("on") < 2:
+        time.sleep(0.05)
+    again = carries_out.checkpoint(task)
+    job.join()
+    assert codes == [130]
+    assert isinstance(again.function, CarryOut)
+    assert again.args == (task,)
 
 
 def test_unknown_clusters_and_options_are_refused(tmp_path: Path) -> None:
