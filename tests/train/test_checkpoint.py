@@ -20,6 +20,7 @@ from holdfast.models import durable
 from holdfast.models.compute import exported
 from holdfast.models.load import load
 from holdfast.train import checkpoint as ck
+from holdfast.train import manifest
 from tiny_run import IDENTITY, Run, adamw, same, tiny_llama, tokenizer
 
 OPTIMIZERS: dict[str, Any] = {
@@ -243,7 +244,7 @@ def test_a_manifest_that_climbs_out_is_refused(saved: Path) -> None:
     body = json.loads(path.read_text())
     del body["sha256"]
     body["files"]["../../secret"] = {"size": 1, "sha256": "0"}
-    path.write_text(json.dumps(body | {"sha256": ck._seal(body)}))
+    path.write_text(json.dumps(body | {"sha256": manifest.seal(body)}))
     with pytest.raises(CheckpointError, match="not a path below"):
         ck.verify(saved / "checkpoint-4")
 
@@ -253,7 +254,7 @@ def test_a_newer_format_is_refused_by_its_number(saved: Path) -> None:
     body = json.loads(path.read_text())
     del body["sha256"]
     body["format"] = 99
-    path.write_text(json.dumps(body | {"sha256": ck._seal(body)}))
+    path.write_text(json.dumps(body | {"sha256": manifest.seal(body)}))
     with pytest.raises(CheckpointError, match=r"newer holdfast wrote it \(format 99"):
         ck.verify(saved / "checkpoint-4")
 

@@ -10,7 +10,6 @@ Of a job of several ranks all call `write`, `newest` and `restore`; the main one
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -25,22 +24,20 @@ from safetensors import SafetensorError
 
 from holdfast.errors import CheckpointError, RunFolderError
 from holdfast.models import rng
-from holdfast.models.durable import appearing, discard, file_facts, fsync, fsync_tree, write_json
+from holdfast.models.durable import appearing, discard, write_json
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.train import training_state
 from holdfast.train.export import write_export
+from holdfast.train.manifest import MANIFEST, looks_whole, refuse_other, seal_folder, verify
 from holdfast.train.run_folder import (
     cut_logs,
     free_bytes,
     lock,
     pin_logs,
-    plain_relative,
     remove_litter,
     run_logs,
 )
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 NAME = re.compile(r"checkpoint-(\d{1,12})")
 log = logging.getLogger(__name__)
 
@@ -124,7 +121,7 @@ def write(
                     write_json(
                         private / "training" / "state.json", facts | {"state": dict(state), "trainable": sorted(names)}
                     )
-                    _seal_folder(private, step=step, identity=identity, logs=pin_logs(run_folder, logs))
+                    seal_folder(private, step=step, identity=identity, logs=pin_logs(run_folder, logs))
     except (OSError, SafetensorError) as fault:
         free = free_bytes(run_folder)
         raise RunFolderError(
@@ -151,27 +148,6 @@ def newest(run_folder: Path, *, identity: Mapping[str, str] | None, ranks: Ranks
         return None
     step, manifest, skipped = found
     return Checkpoint(run_folder / f"checkpoint-{step}", step, manifest, tuple(skipped))
-
-
-def verify(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's manifest and compare every file with it (about 1 s per GB); return the manifest.
-
-    Raises:
-        CheckpointError: anything is missing, different, or a link; or a newer holdfast wrote it.
-    """
-    manifest = _manifest(path)
-    for name, facts in manifest["files"].items():
-        file = path / plain_relative(name)
-        try:
-            if any(parent.is_symlink() for parent in file.parents if path in parent.parents):
-                raise CheckpointError(f"{name} lies behind a link")
-            found = file_facts(file)
-        except OSError as fault:
-            raise CheckpointError(f"{name}: {fault.strerror}") from fault
-        if found != facts:
-            kind = "size" if found["size"] != facts["size"] else "content"
-            raise CheckpointError(f"{name} has another {kind} than when it was saved")
-    return manifest
 
 
 def restore(
@@ -224,7 +200,7 @@ def prune(run_folder: Path, *, keep: int, protected: Collection[int] = ()) -> li
     removed = []
     kept = 0
     for step, path in sorted(_checkpoints(run_folder).items(), reverse=True):
-        whole = _looks_whole(path)
+        whole = looks_whole(path)
         if whole and kept < keep:
             kept += 1
         elif step not in protected and kept >= keep:
@@ -238,7 +214,7 @@ def _is_saved(folder: Path, identity: Mapping[str, str]) -> bool:
     if not (folder.exists() or folder.is_symlink()):
         return False
     try:
-        _refuse_other(verify(folder), folder, identity)
+        refuse_other(verify(folder), folder, identity)
     except CheckpointError as fault:
         log.warning("%s is replaced: %s", folder, fault)
         discard(folder)
@@ -256,7 +232,7 @@ def _newest(run_folder: Path, identity: Mapping[str, str] | None) -> tuple[int, 
             log.warning("%s is skipped: %s", path, fault)
             continue
         if identity is not None:
-            _refuse_other(manifest, path, identity)
+            refuse_other(manifest, path, identity)
         return step, manifest, skipped
     if skipped:
         raise CheckpointError(f"{run_folder} holds checkpoints, but none is intact. " + " ".join(skipped))
@@ -282,73 +258,11 @@ def _write_tensors(
     return {"optimizer": None if saved is None else saved.facts}
 
 
-def _seal_folder(folder: Path, *, step: int, identity: Mapping[str, str], logs: Mapping[str, Any]) -> None:
-    """Make every file durable, then write the manifest over all of them."""
-    fsync_tree(folder)
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    body = {
-        "format": FORMAT,
-        "step": step,
-        "files": {path.relative_to(folder).as_posix(): file_facts(path) for path in paths},
-        "identity": dict(identity),
-        "logs": dict(logs),
-    }
-    write_json(folder / MANIFEST, body | {"sha256": _seal(body)})
-    fsync(folder)
-
-
 def _checkpoints(run_folder: Path) -> dict[int, Path]:
     if not run_folder.is_dir():
         return {}
     found = {path: NAME.fullmatch(path.name) for path in run_folder.iterdir()}
     return {int(match.group(1)): path for path, match in found.items() if match}
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if path.is_symlink() or not path.is_dir():
-        raise CheckpointError("it is a link or a file, not a folder")
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        seal = manifest.pop("sha256")
-    except OSError as fault:
-        raise CheckpointError(f"{MANIFEST}: {fault.strerror}") from fault
-    except (ValueError, KeyError, AttributeError, TypeError) as fault:
-        raise CheckpointError(f"{MANIFEST} cannot be read") from fault
-    if manifest.get("format", 0) > FORMAT and seal == _seal(manifest):
-        raise CheckpointError(f"a newer holdfast wrote it (format {manifest['format']}, this one reads {FORMAT})")
-    if seal != _seal(manifest):
-        raise CheckpointError(f"{MANIFEST} has changed since it was written")
-    if f"checkpoint-{manifest['step']}" != path.name:
-        raise CheckpointError(f"{MANIFEST} is of step {manifest['step']}")
-    return dict(manifest)
-
-
-def _looks_whole(path: Path) -> bool:
-    try:
-        manifest = _manifest(path)
-        return all(
-            (path / plain_relative(name)).stat().st_size == facts["size"] for name, facts in manifest["files"].items()
-        )
-    except (CheckpointError, OSError):
-        return False
-
-
-def _seal(body: Mapping[str, Any]) -> str:
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _refuse_other(manifest: Mapping[str, Any], path: Path, identity: Mapping[str, str]) -> None:
-    there = manifest["identity"]
-    faults = [
-        f"{key}: {there.get(key, 'not recorded')} there, {identity.get(key, 'not given')} here"
-        for key in sorted(there.keys() | identity.keys())
-        if there.get(key) != identity.get(key)
-    ]
-    if faults:
-        raise RunFolderError(
-            f"{path} belongs to a different run: {'; '.join(faults)}. Choose another run folder, or undo the change."
-        )
 
 
 def _size(masters: Mapping[str, torch.Tensor], model: Any) -> int:
@@ -358,6 +272,7 @@ def _size(masters: Mapping[str, torch.Tensor], model: Any) -> int:
 
 
 __all__ = [
+    "MANIFEST",
     "Checkpoint",
     "lock",
     "newest",
