@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.modules.dropout import _DropoutNd
 
 from holdfast.errors import ModelError, UnknownRole
@@ -170,3 +171,7 @@ def _quietly(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+        for module in model.modules():
+            # The root keeps its weights whole for a backward pass, which does not come.
+            if isinstance(module, FSDPModule):
+                module.reshard()
