@@ -196,11 +196,12 @@ def test_a_few_rows_prove_a_model_and_find_a_wrong_one(dtype: torch.dtype, monke
     with compute(model, dtype):
         assert verify(model, tokens, dtype=dtype) is None
         assert all(module.training for module in model.modules())
-        # A cache that keeps one place too few, as a window of its own would.
+        # A cache that keeps other places than it should. Longer rows are proved anew.
         monkeypatch.setattr(
             "holdfast.models.shared_prefix._rows", lambda x, prefix_B, _place: x.roll(1, 2).index_select(0, prefix_B)
         )
-        assert "other hidden states" in str(verify(model, tokens, dtype=dtype))
+        assert verify(model, tokens, dtype=dtype) is None
+        assert "other hidden states" in str(verify(model, [*tokens, 5], dtype=dtype))
     assert verify(tiny_models.build("mamba2"), tokens, dtype=torch.float32) is not None
 
 
