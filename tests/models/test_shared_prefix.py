@@ -19,7 +19,7 @@ import tiny_models
 from holdfast.data.batches import Batch, collate
 from holdfast.data.encode import Encoded
 from holdfast.data.prefixes import shared_prefixes
-from holdfast.errors import ModelError
+from holdfast.errors import DataError, ModelError
 from holdfast.models.compute import compute, recompute_activations, set_masters
 from holdfast.models.cost import cost
 from holdfast.models.shareable import verify, why_not
@@ -141,6 +141,15 @@ def test_the_model_is_as_before_after_a_failure() -> None:
     with pytest.raises(KeyError), sharing(model, Layout.of(batch.tensors())):
         raise KeyError
     assert "forward" not in vars(model.model)
+
+
+def test_a_target_that_a_shared_position_would_predict_is_refused() -> None:
+    model, (batch,) = tiny_models.build("llama"), batches(routes(), share=True, size=8)
+    tensors = batch.tensors()
+    row = int(tensors["prefix_length"].argmax())
+    tensors["labels"][row, tensors["prefix_length"][row]] = 5
+    with pytest.raises(DataError, match="ends before the prompt"):
+        Engine(model, NLL()).totals([tensors])
 
 
 def test_a_call_on_other_inputs_is_refused_inside() -> None:

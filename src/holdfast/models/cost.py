@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from holdfast.errors import ModelError
 from holdfast.models.matrix_products import Products
 from holdfast.models.on_shapes import KnownIntegers, lengthened, on_shapes
-from holdfast.models.shared_prefix import Layout, reaching_cache, run_two_passes
+from holdfast.models.prefix_shapes import reaching_cache, run_two_passes
+from holdfast.models.shared_prefix import Layout
 
 IGNORED = -100
 PASSES = ("forward", "input_gradient", "weight_gradient")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,14 @@ class Layout:
         """Positions that both passes compute, padding included."""
         (g, p), (b, s) = self.prefixes, self.branches
         return g * p + b * s
+
+
+def learns_prefix(batch: Mapping[str, Tensor], counted_BT: Tensor) -> bool:
+    """Whether a counted target is predicted at a shared position, where no hidden state is computed for its row."""
+    if KEYS[0] not in batch:
+        return False
+    place_T = torch.arange(counted_BT.shape[1], device=counted_BT.device)
+    return bool((counted_BT & (place_T <= batch[KEYS[1]].to(place_T.device)[:, None]) & (place_T > 0)).any())
 
 
 @contextmanager
@@ -263,37 +271,3 @@ def _rows(states_GAPD: Tensor, prefix_B: Tensor, place_BP: Tensor | None) -> Ten
         return states_GAPD.expand(len(prefix_B), a, p, d) if g == 1 else states_GAPD.index_select(0, prefix_B)
     flat = states_GAPD.transpose(1, 2).flatten(2).flatten(0, 1)
     return flat.index_select(0, place_BP.flatten()).view(len(prefix_B), p, a, d).transpose(1, 2)
-
-
-def reaching_cache(model: nn.Module, length: int) -> set[int]:
-    """Return the storages of the parameters that keys and values depend on, of those that need gradients."""
-    cache = DynamicCache()
-    decoder_of(model)(input_ids=torch.zeros(1, length, dtype=torch.long), past_key_values=cache, use_cache=True)
-    states = [x for layer in cache.layers for x in (layer.keys, layer.values) if isinstance(x, Tensor)]
-    todo, seen, reached = [x.grad_fn for x in states if x.grad_fn is not None], set(), set()
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.name().endswith("AccumulateGrad"):
-            reached.add(node.variable.untyped_storage()._cdata)  # type: ignore[attr-defined]
-        todo += [source for source, _ in node.next_functions if source is not None]
-    return reached
-
-
-def run_two_passes(
-    model: nn.Module, lengths: tuple[int, int], prefix: AbstractContextManager[Any], branch: AbstractContextManager[Any]
-) -> None:
-    """Run the decoder on one prefix inside ``prefix``, then on one branch of it inside ``branch``; (P, S) tokens."""
-    decoder, cache, (p, s) = decoder_of(model), DynamicCache(), lengths
-    with prefix:
-        decoder(input_ids=torch.zeros(1, p, dtype=torch.long), past_key_values=cache, use_cache=True)
-    with branch:
-        decoder(
-            input_ids=torch.zeros(1, s, dtype=torch.long),
-            attention_mask=torch.ones(1, p + s, dtype=torch.long),
-            position_ids=torch.arange(p, p + s)[None],
-            past_key_values=cache,
-            use_cache=True,
-        )

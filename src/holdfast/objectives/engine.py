@@ -156,6 +156,12 @@ class Engine:
         gradients. The random state is put back, so dropout draws the same masks in the pass with gradients.
         """
         counted = [counted_targets(batch) for batch in batches]
+        if any(
+            shared_prefix.learns_prefix(batch, counted_BT) for batch, counted_BT in zip(batches, counted, strict=True)
+        ):
+            raise DataError(
+                "a row learns a token whose prediction it shares; a shared prefix ends before the prompt does"
+            )
         sums = [float(sum(int(c.sum()) for c in counted)), float(sum(int(c.any(1).sum()) for c in counted)), 0.0]
         if self.normalize == "weights":
             one = Totals(tokens=1, examples=1, weight=1.0, batches=len(batches), ranks=1)
