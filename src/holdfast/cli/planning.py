@@ -19,6 +19,9 @@ from holdfast.report.words import listed
 if TYPE_CHECKING:
     from holdfast.study.plans import ArmPlan
 
+NAMED = 3
+"""Arms that a warning names; of more it says how many."""
+
 
 class Scale(NamedTuple):
     """On what a run is planned.
@@ -71,7 +74,8 @@ def show_study(
     out = console()
     show(out, plans_table(made, tflops=scale.tflops))
     for warning, names in _warnings(made).items():
-        of = "all arms" if len(names) == len(made) else listed(names)
+        some = listed(names) if len(names) <= NAMED else f"{len(names)} of {len(made)} arms"
+        of = "all arms" if len(names) == len(made) else some
         out.print(f"[yellow]warning[/] ({escape(of)}): {escape(warning)}")
 
 
