@@ -31,12 +31,13 @@ A complete minimal environment::
         def begin(self, problem, *, attempts=1):
             return Revision.start(self, problem, attempts=attempts)
 
-A problem may take several turns (a route: a turn at every crossing). Then ``steps`` parts it into questions that can each
-be asked alone, given that all before went right: what fine-tuning learns from and what teacher-forced scoring asks; and
-``begin`` plays it as a whole, the model's own answers deciding how it goes on.
+A problem may take several turns (a route: a turn at every crossing). Then ``steps`` parts it into questions that can
+each be asked alone, given that all before went right: what fine-tuning learns from and what teacher-forced scoring
+asks; and ``begin`` plays it as a whole, the model's own answers deciding how it goes on.
 
 Laws (``tests/laws/test_environments.py``, run over every member): a demonstration verifies as CORRECT; ``sample`` is
-pure; the demonstrations of a problem's steps, given to its episode, solve it; train, validation and test share no ``key``; ``verify`` never raises, whatever the reply.
+pure; the demonstrations of a problem's steps, given to its episode, solve it; train, validation and test share no
+``key``; ``verify`` never raises, whatever the reply.
 """
 
 from __future__ import annotations
@@ -74,7 +75,6 @@ class Environment(Protocol):
 
     def verify(self, problem: Problem, reply: str) -> Verdict:
         """Judge a reply. Never raises, never runs text, bounded in time and memory."""
-
 
     def steps(self, problem: Problem) -> tuple[Problem, ...]:
         """Return the single questions of a problem in order, each with the key of the whole; itself if it is one."""

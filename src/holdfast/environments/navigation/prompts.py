@@ -1,7 +1,7 @@
 """How a point of a route is asked: prompt styles as data, and the user's own template file.
 
-Every style gives the instruction, the action space, the answer format and the history, which grows by a line a point: so
-all questions of one route begin alike. ``paper`` has the five bracket-headed blocks of the published prompt in its
+Every style gives the instruction, the action space, the answer format and the history, which grows by a line a point:
+so all questions of one route begin alike. ``paper`` has the five bracket-headed blocks of the published prompt in its
 order, in our own words; ``terse`` is the shortest, with the history last; ``paraphrase`` draws one of a pool by route,
 and ``paraphrase_1``, ... name each of them. The published text itself comes from a template file that the user holds,
 byte for byte.
