@@ -13,15 +13,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import tiny_models
 from holdfast.errors import DataError, HoldfastError
+from holdfast.models.sharding import shard
 from holdfast.plan import check
 from holdfast.recipe import Recipe
 from holdfast.rollout import generate
 from holdfast.run import RunResult, run
 from holdfast.train import training_state
+from holdfast.train.export import write_export
+from holdfast.train.processes import processes
 from holdfast.train.progress import Silent
 from holdfast.train.sft import SFT
 
+FAMILIES = ("gpt_neox", "gemma3", "mixtral")
 RANK = int(os.environ.get("RANK", "0"))
 RULE = {"environment": "general_points", "rule": "faces_as_10", "prompt_style": "terse", "answer_format": "formula"}
 SUITE = {**RULE, "size": 5, "decoding": {"max_new_tokens": 6}}
@@ -137,6 +144,18 @@ def full_disk(folder: Path) -> None:
     training_state.write_file = failing
     _tell(folder, "full_disk")
     training_state.write_file = writes
+
+
+def families(folder: Path) -> None:
+    """Shard models whose files name tensors otherwise than they do, and export them."""
+    ranks = processes()
+    for name in FAMILIES:
+        model = tiny_models.build(name)
+        shard(model, device=torch.device("cpu"), compute_dtype=torch.float32, apart=frozenset())
+        place = folder / name if ranks.is_main else None
+        if place is not None:
+            place.mkdir()
+        write_export(place, model=model, beside=(), save_dtype=torch.bfloat16, exposure=None, ranks=ranks)
 
 
 def _tell(folder: Path, name: str) -> None:

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_base
+import tiny_models
 from holdfast.models.load import load
 from holdfast.models.ranks import ALONE, Ranks
+from holdfast.models.tensors import TensorFolder
 
 WORKER = Path(__file__).parent / "several_ranks_worker.py"
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -65,7 +67,7 @@ def ddp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = a_place(tmp_path_factory.mktemp("fsdp"))
-    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", **SHARDED)
+    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", "families", **SHARDED)
     assert done.returncode == 0, done.stderr[-3000:]
     return place
 
@@ -135,6 +137,15 @@ def test_the_export_of_two_ranks_is_a_model_folder_like_that_of_one(alone: Path,
     for name in ("config.json", "generation_config.json"):
         assert (saved / name).read_text() == (expected / name).read_text()
     assert type(load(str(saved)).model).__name__ == "LlamaForCausalLM"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma3", "mixtral"])
+def test_sharded_models_are_exported_in_the_form_of_their_families(fsdp: Path, tmp_path: Path, family: str) -> None:
+    tiny_models.build(family).bfloat16().save_pretrained(tmp_path)
+    ours, theirs = TensorFolder(fsdp / family), TensorFolder(tmp_path)
+    assert ours.names() == theirs.names()
+    assert all(torch.equal(ours.read(name), theirs.read(name)) for name in theirs.names())
 
 
 @pytest.mark.slow

@@ -70,6 +70,18 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
+@contextmanager
+def as_own_class(model: nn.Module) -> Iterator[None]:
+    """Inside, a sharded model is of the class that it had before, for those who ask for the name; do not call it."""
+    made = type(model)
+    if is_sharded(model):
+        model.__class__ = next(kind for kind in made.__mro__ if not issubclass(kind, FSDPModule))
+    try:
+        yield
+    finally:
+        model.__class__ = made
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor in full, without graph. Of a sharded one every rank must ask, and each gets a copy of its own."""
     found = tensor.detach()

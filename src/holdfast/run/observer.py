@@ -121,9 +121,12 @@ class Observer:
         model = self._model(moment)
         estimates: dict[str, Estimate] = {}
         weights = exported_weights(model, self.selected.names, save_dtype=self.save_dtype)
-        distance = {} if self.distance is None else self.distance.read_weights(weights)
-        for _ in weights:  # whole tensors are made by all ranks, and measured by one
-            pass
+        with self.ranks.together():
+            try:
+                distance = {} if self.distance is None else self.distance.read_weights(weights)
+            finally:
+                for _ in weights:  # whole tensors are made by all ranks, and measured by one
+                    pass
         with exported(model, self.save_dtype):
             for suite in self.suites:
                 if not (whole or suite.size_during):

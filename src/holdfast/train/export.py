@@ -19,7 +19,7 @@ from holdfast.models.compute import export_dtype, exported
 from holdfast.models.durable import write_json
 from holdfast.models.ranks import Ranks
 from holdfast.models.safetensors_file import TensorSpec
-from holdfast.models.sharding import is_sharded, whole
+from holdfast.models.sharding import as_own_class, is_sharded, whole
 from holdfast.models.tensors import write_folder
 
 Tensors = dict[str, Tensor]
@@ -147,5 +147,6 @@ def _attempt(model: Any, tensors: Tensors) -> Tensors | None:
 
 def _in_files(model: Any, tensors: Tensors) -> Tensors:
     """Return tensors under the names and in the form in which Transformers writes them."""
-    found: Tensors = revert_weight_conversion(model, tensors)
+    with as_own_class(model):  # the form goes by the name of the class
+        found: Tensors = revert_weight_conversion(model, tensors)
     return found
