@@ -14,8 +14,11 @@ def plan(
     ] = None,
     config: Annotated[str | None, typer.Option(help="The recipe, as a flag.")] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Devices that share one run: its rows, and its weights by FSDP 2.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Devices that share one run: its rows, and its weights by FSDP 2. Of a study: its own."
+        ),
+    ] = None,
     tflops: Annotated[
         float | None,
         typer.Option(min=0.001, help="TFLOP/s that a device sustains (its peak times its utilization): prints hours."),

@@ -27,11 +27,11 @@ class Scale(NamedTuple):
     """On what a run is planned.
 
     Attributes:
-        devices: That share one run.
+        devices: That share one run, its weights sharded; None: one, or as many as the study says.
         tflops: TFLOP/s that each sustains; None if nobody knows.
     """
 
-    devices: int
+    devices: int | None
     tflops: float | None
 
 
@@ -46,14 +46,14 @@ def is_study(place: str) -> bool:
 def show_recipe(asked: Asked, *, allow_code: bool, scale: Scale, json: bool) -> None:
     """Check a recipe, plan it, and print the plan."""
     recipe = planning.check(asked.values, source=asked.source, allow_code=allow_code)
-    made = planning.plan(recipe, allow_code=allow_code, num_processes=scale.devices)
+    made = planning.plan(recipe, allow_code=allow_code, num_processes=scale.devices or 1)
     if json:
         typer.echo(js.dumps(made.to_json() | _hours(made, scale), indent=1))
         return
     out = console()
     show_plan(out, made)
     if scale.tflops is not None:
-        many = "1 device" if scale.devices == 1 else f"{scale.devices} devices"
+        many = "1 device" if made.processes == 1 else f"{made.processes} devices"
         out.print(
             f"hours: {made.hours(scale.tflops):.3g} on {many} at {scale.tflops:g} TFLOP/s each, moments not counted"
         )
@@ -65,9 +65,11 @@ def show_study(
     """Load a study, plan every arm once, and print the table: the paper's table 1, planned."""
     from holdfast.study import load
     from holdfast.study.plans import plans, plans_table
+    from holdfast.study.processes import Spread
 
     study = load(Path(file), assignments=assignments, quick=quick, allow_code=allow_code)
-    made = list(plans(study, num_processes=scale.devices, allow_code=allow_code))
+    spread = None if scale.devices is None else Spread(scale.devices, sharded=scale.devices > 1)
+    made = list(plans(study, spread=spread, allow_code=allow_code))
     if json:
         typer.echo(js.dumps([arm.to_json() | _hours(arm.plan, scale) for arm in made], indent=1))
         return

@@ -10,6 +10,7 @@ from holdfast.plan import Plan, plan
 from holdfast.plan.shared import Shared
 from holdfast.report import Table, words
 from holdfast.study.grid import Arm, Study
+from holdfast.study.processes import Spread
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class ArmPlan:
         return {"arm": self.name, "seeds": list(self.seeds), "same_as": self.same_as or None, **self.plan.to_json()}
 
 
-def plans(study: Study, *, num_processes: int = 1, allow_code: bool = False) -> Iterator[ArmPlan]:
+def plans(study: Study, *, spread: Spread | None = None, allow_code: bool = False) -> Iterator[ArmPlan]:
     """Plan each arm of a study once, in its order, reading every model and task a single time.
 
     Args:
         study: Checked, from `holdfast.study.load`.
-        num_processes: Processes of each run, a device each.
+        spread: The processes of each run, a device each; None: those of the study.
         allow_code: Whether recipes may name outside code.
 
     Raises:
@@ -48,11 +49,18 @@ def plans(study: Study, *, num_processes: int = 1, allow_code: bool = False) -> 
     for arm in study.arms:
         arms.setdefault(arm.name, []).append(arm)
     shared, done = Shared(allow_code), dict[str, ArmPlan]()
+    over = study.spread if spread is None else spread
     for name, runs in arms.items():
         seeds, first = tuple(run.seed for run in runs), runs[0]
         twin = done.get(first.address)
         made = (
-            plan(first.recipe, allow_code=allow_code, num_processes=num_processes, shared=shared)
+            plan(
+                first.recipe,
+                allow_code=allow_code,
+                num_processes=over.processes,
+                sharded=over.sharded,
+                shared=shared,
+            )
             if twin is None
             else replace(twin.plan, recipe=first.recipe)
         )
@@ -91,8 +99,9 @@ def plans_table(arms: list[ArmPlan], *, tflops: float | None = None) -> Table:
 
 def _notes(arms: list[ArmPlan], tflops: float | None) -> tuple[str, ...]:
     devices = max(arm.plan.processes for arm in arms)
+    how = "weights sharded" if any(arm.plan.memory.devices > 1 for arm in arms) else "weights whole on each"
     read = [arm.plan for arm in arms if arm.plan.steps_read < arm.plan.steps]
-    many = "one device" if devices == 1 else f"each of {devices} devices, weights sharded"
+    many = "one device" if devices == 1 else f"each of {devices} devices, {how}"
     return (
         f"FLOPs: every matrix product as computed, whole run; memory: of {many}; one seed.",
         *([f"planned from {read[0].steps_read} of {read[0].steps} steps and the like, evenly spaced"] if read else []),
