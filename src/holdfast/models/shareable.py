@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.modules.dropout import _DropoutNd
 
-from holdfast.errors import ModelError, UnknownRole
+from holdfast.errors import ModelError, UnknownRole, UserError
+from holdfast.models.compute import compute
 from holdfast.models.roles import Role, roles
 from holdfast.models.shared_prefix import KEYS, Layout, decoder_of, sharing
 
@@ -115,10 +115,10 @@ def verify(
     assert layout is not None
     plain = {name: x for name, x in batch.items() if name not in KEYS}
     with _quietly(model), torch.no_grad():
-        padded_BTH = _hidden(model, call or model, plain)
+        padded_BTH = hidden_states(model, call or model, plain)
         try:
             with sharing(model, layout):
-                shared_BTH = _hidden(model, call or model, plain)
+                shared_BTH = hidden_states(model, call or model, plain)
         except (ModelError, RuntimeError, TypeError, ValueError, IndexError, AttributeError) as fault:
             return f"cannot be called with the keys and values of a prefix: {str(fault).splitlines()[0][:200]}"
     place_T = torch.arange(padded_BTH.shape[1], device=padded_BTH.device)
@@ -134,6 +134,27 @@ def verify(
     return (
         f"gives other hidden states where a prefix is shared: they differ by {worst:.2g}, and rounding by {limit:.2g}"
     )
+
+
+def refusal(model: Any, longest: Sequence[int], *, dtype: torch.dtype, insisted: bool) -> str | None:
+    """Return why a model in use cannot share prefixes, by `why_not` and then by `verify`; None if it can.
+
+    Args:
+        model: Called outside of training.
+        longest: The longest row that is to be shared.
+        dtype: See `holdfast.models.compute.compute`.
+        insisted: Whether a reason is an error.
+
+    Raises:
+        UserError: there is a reason, and sharing was ``insisted`` on.
+    """
+    reason = why_not(model, training=False, max_length=len(longest))
+    if reason is None:
+        with compute(model, dtype):
+            reason = verify(model, longest, dtype=dtype)
+    if reason is not None and insisted:
+        raise UserError(f"share: always, but {type(model).__name__} {reason}")
+    return reason
 
 
 def _rows(tokens: Sequence[int]) -> dict[str, Tensor]:
@@ -155,8 +176,8 @@ def _rows(tokens: Sequence[int]) -> dict[str, Tensor]:
     }
 
 
-def _hidden(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tensor]) -> Tensor:
-    """Return what meets the output head, (B, T, H); the head itself computes next to nothing."""
+def hidden_states(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tensor]) -> Tensor:
+    """Call the model and return what meets its output head, (B, T, H); the head itself computes next to nothing."""
     seen: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -180,7 +201,3 @@ def _quietly(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        for module in model.modules():
-            # The root keeps its weights whole for a backward pass, which does not come.
-            if isinstance(module, FSDPModule):
-                module.reshard()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -90,8 +90,11 @@ def learns_prefix(batch: Mapping[str, Tensor], counted_BT: Tensor) -> bool:
 
 
 @contextmanager
-def sharing(model: nn.Module, layout: Layout | None) -> Iterator[None]:
+def sharing(model: nn.Module, layout: Layout | None) -> Iterator[list[DynamicCache]]:
     """Inside, a call of ``model`` on the padded batch that ``layout`` describes computes each prefix once.
+
+    Yields a list that then holds the keys and values of all rows, (B, A, K, D) in each block: row b's stand in places
+    P - length_b to P + branch_b.
 
     Args:
         model: A decoder-only language model of Transformers, adapters included; a data-parallel wrapper around it may
@@ -101,16 +104,16 @@ def sharing(model: nn.Module, layout: Layout | None) -> Iterator[None]:
     Raises:
         ModelError: the model's decoder cannot be found, or is called in a way that two passes do not know.
     """
+    kept: list[DynamicCache] = []
     if layout is None:
-        yield
+        yield kept
         return
     decoder = decoder_of(model)
     own = vars(decoder).get("forward")
-    passes = _TwoPasses(decoder, decoder.forward, layout)
-    decoder.forward = passes
+    decoder.forward = _TwoPasses(decoder, decoder.forward, layout, kept)
     try:
-        yield
-        if not passes.calls:
+        yield kept
+        if not kept:
             raise ModelError(f"{type(model).__name__} does not call its {type(decoder).__name__} as a whole")
     finally:
         if own is None:
@@ -142,7 +145,7 @@ class _TwoPasses:
     decoder: nn.Module
     forward: Any
     layout: Layout
-    calls: list[None] = field(default_factory=list)
+    kept: list[DynamicCache]
 
     def __call__(
         self,
@@ -157,17 +160,17 @@ class _TwoPasses:
                 f"{type(self.decoder).__name__}: prefixes are shared between plain rows of tokens with their mask; it "
                 f"was given {', '.join(strange) or 'no such rows'}"
             )
-        self.calls.append(None)
         ids_GP, branch = self._parts(input_ids)
         cache = DynamicCache()
         # Padding on the right needs no mask: no token attends to what comes after it.
         with _gathering_again(self.decoder, cache):
             self.forward(input_ids=ids_GP, past_key_values=cache, use_cache=True, **given)
+        self.kept.append(self._spread(cache, input_ids.device))
         outputs = self.forward(
             input_ids=branch.ids_BS,
             attention_mask=branch.mask_BK,
             position_ids=branch.positions_BS,
-            past_key_values=self._spread(cache, input_ids.device),
+            past_key_values=self.kept[-1],
             use_cache=True,
             **given,
         )

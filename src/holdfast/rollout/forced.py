@@ -20,10 +20,10 @@ from holdfast.data.batches import Batch, SharePrefixes, collate
 from holdfast.data.encode import Encoded
 from holdfast.data.pictures import tokenizer_of
 from holdfast.data.prefixes import Prefixes, pays, shared_prefixes
-from holdfast.errors import DataError, UserError
+from holdfast.errors import DataError
 from holdfast.models.compute import compute
 from holdfast.models.ranks import ALONE, Ranks
-from holdfast.models.shareable import verify, why_not
+from holdfast.models.shareable import refusal
 from holdfast.models.shared_prefix import KEYS, Layout, sharing
 from holdfast.objectives.chunks import rows_per_chunk
 from holdfast.objectives.engine import counted_targets
@@ -74,9 +74,8 @@ def argmax_replies(
     with _evaluating(model), torch.no_grad():
         batches = _batches(rows, batch_size, share)
         if any(cut.prefixes is not None for cut in batches):
-            reason = _why_not(model, rows, compute_dtype)
-            if reason is not None and share == "always":
-                raise UserError(f"share: always, but {type(model).__name__} {reason}")
+            longest = max((row.input_ids for row in rows), key=len)
+            reason = refusal(model, longest, dtype=compute_dtype, insisted=share == "always")
             batches = batches if reason is None else _batches(rows, batch_size, "never")
 
         def said(cut: _Cut) -> list[int]:
@@ -107,16 +106,6 @@ def _batches(rows: Sequence[Encoded], size: int, share: SharePrefixes) -> Sequen
         return padded
     pairs = sorted(zip(cuts, found, strict=True), key=lambda pair: -pair[1].longest)
     return [_Cut(cut, prefixes) for cut, prefixes in pairs]
-
-
-def _why_not(model: Any, rows: Sequence[Encoded], dtype: torch.dtype) -> str | None:
-    """Return why the model cannot share prefixes: from its structure, or from a few rows computed both ways."""
-    longest = max((row.input_ids for row in rows), key=len)
-    reason = why_not(model, training=False, max_length=len(longest))
-    if reason is None:
-        with compute(model, dtype):
-            reason = verify(model, longest, dtype=dtype)
-    return reason
 
 
 def _argmax(model: Any, head: OutputHead, batch: Batch) -> Tensor:

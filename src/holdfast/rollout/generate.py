@@ -8,7 +8,7 @@ What is guaranteed: in float32, greedy answers depend on neither batch size, nor
 (about 1e-6 in the logits, so a token changes only where two candidates are that close). Sampled answers are as
 independent, because each row draws from its own stream (`holdfast.rollout.sampling`): a token changes only where the
 row's uniform number falls within rounding of a boundary. In bfloat16 rounding is 1e-2, and some answers do flip with
-the batch size.
+the batch size and with what a batch's prompts share.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from holdfast.data.batches import SharePrefixes
 from holdfast.data.encode import Encoded, questions, stop_ids
 from holdfast.data.pictures import Span, image_inputs, tokenizer_of
 from holdfast.errors import DataError
@@ -30,6 +31,7 @@ from holdfast.models.compute import compute
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
 from holdfast.records import Message
+from holdfast.rollout.prefill import Prefill
 from holdfast.rollout.sampling import InverseCDF, streams
 
 HANDED_BACK = 4
@@ -103,9 +105,17 @@ def generate_from(
     compute_dtype: torch.dtype,
     seed: int = 0,
     progress: Progress | None = None,
+    share: SharePrefixes = "auto",
     ranks: Ranks = ALONE,
 ) -> list[Reply]:
-    """As `generate`, from prompts that are encoded already; what they may hold beyond the prompt is not read."""
+    """As `generate`, from prompts that are encoded already; what they may hold beyond the prompt is not read.
+
+    Args:
+        share: Whether prompts that begin alike compute that beginning once: ``auto`` where it pays and is exact.
+
+    Raises:
+        UserError: ``share`` is ``always``, and the model cannot share prefixes exactly.
+    """
     if not prompts:
         return []
     limit = positions(model)
@@ -117,6 +127,10 @@ def generate_from(
     pad = next((t for t in (tokenizer_of(tokenizer).pad_token_id, *stops) if t is not None), 0)
     pending = list(rows)
     with _answering(model):
+        ordered = sorted(rows, key=lambda row: -row.length)
+        cuts = [[row.tokens for row in ordered[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
+        pictured = any(row.asked.pictures for row in rows)
+        prefill = Prefill.of(model, cuts, share="never" if pictured else share, dtype=compute_dtype)
         while pending:
             # Longest first, so that a batch that does not fit into memory is met at once.
             pending.sort(key=lambda row: (-row.length, row.number))
@@ -124,7 +138,8 @@ def generate_from(
 
             def talk(batch: Sequence[_Row]) -> _Talk:
                 with compute(model, compute_dtype):
-                    talk = _continue(model, batch, decoding, stops=stops, pad=pad, limit=limit)
+                    cache = prefill.cache([row.tokens for row in batch], pad_token_id=pad)
+                    talk = _continue(model, batch, decoding, stops=stops, pad=pad, limit=limit, cache=cache)
                 if progress is not None:
                     progress(sum(row.ended for row in rows), len(rows))
                 return talk
@@ -229,9 +244,19 @@ class _Enough(StoppingCriteria):  # type: ignore[misc]  # Transformers ships no 
 
 
 def _continue(
-    model: Any, batch: Sequence[_Row], decoding: Decoding, *, stops: Sequence[int], pad: int, limit: int | None
+    model: Any,
+    batch: Sequence[_Row],
+    decoding: Decoding,
+    *,
+    stops: Sequence[int],
+    pad: int,
+    limit: int | None,
+    cache: DynamicCache | None,
 ) -> _Talk:
-    """Let the rows of one batch talk on until most have ended; each may end, or be handed back having said more."""
+    """Let the rows of one batch talk on until most have ended; each may end, or be handed back having said more.
+
+    ``cache`` holds keys and values of all but each row's last token; None: Transformers computes them.
+    """
     device = next(model.parameters()).device
     longest = max(row.length for row in batch)
     input_ids_BT = torch.full((len(batch), longest), pad, dtype=torch.int64)
@@ -261,6 +286,7 @@ def _continue(
         input_ids=input_ids_BT.to(device),
         attention_mask=attention_mask_BT.to(device),
         **{name: value.to(device) for name, value in shown.items()},
+        **({} if cache is None else {"past_key_values": cache}),
         generation_config=_settings(max_new_tokens=new, pad=pad),
         logits_processor=processors,
         stopping_criteria=StoppingCriteriaList([enough]),

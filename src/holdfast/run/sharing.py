@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from holdfast.data.batches import SharePrefixes
 from holdfast.data.sources import Source
@@ -47,6 +48,10 @@ def proved(
     longest = max((row.input_ids for row in rows.take(range(min(len(rows), ROWS_READ)))), key=len)
     with compute(model, compute_dtype):
         reason = verify(model, longest, dtype=compute_dtype, call=call)
+    for module in model.modules():
+        # The root of a sharded model keeps its weights whole for a backward pass, which does not come.
+        if isinstance(module, FSDPModule):
+            module.reshard()
     if reason is None:
         return planned
     refuse(recipe, model, reason)
