@@ -129,9 +129,10 @@ def test_adapters_share_too() -> None:
             tiny_models.build("llama"), peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
         )
     with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
         for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(generator=torch.Generator().manual_seed(0), std=0.1)
+            if "lora_" in name:
+                parameter.normal_(generator=generator, std=0.1)
     padded, shared = (gradients(model, batches(routes(), share=share)) for share in (False, True))
     assert apart(shared, padded) < 1e-6
 
