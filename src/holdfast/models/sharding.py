@@ -75,7 +75,8 @@ def as_own_class(model: nn.Module) -> Iterator[None]:
     """Inside, a sharded model is of the class that it had before, for those who ask for the name; do not call it."""
     made = type(model)
     if is_sharded(model):
-        model.__class__ = next(kind for kind in made.__mro__ if not issubclass(kind, FSDPModule))
+        plain = next(kind for kind in made.__mro__ if issubclass(kind, nn.Module) and not issubclass(kind, FSDPModule))
+        model.__class__ = plain
     try:
         yield
     finally:
