@@ -7,12 +7,13 @@ Prints the tables of ``benchmarks/results/navigation_verifier.md``. Processor ti
 
 from __future__ import annotations
 
-from time import process_time
+from collections.abc import Sequence
+
+from judging import print_tables
 
 from holdfast.environments.navigation import Navigation
 from holdfast.records import Problem
 
-REPLIES = 50_000
 ROUTES = 100
 HOSTILE = {
     "1,000,000 opening brackets": "(" * 1_000_000,
@@ -25,7 +26,7 @@ HOSTILE = {
 }
 
 
-def replies(environment: Navigation, points: list[Problem]) -> dict[str, list[str]]:
+def replies(environment: Navigation, points: Sequence[Problem]) -> dict[str, list[str]]:
     """One list of replies a kind, in the order of ``points``."""
     right = [environment.demonstrate(point) for point in points]
     bare = Navigation(rules=environment.rules, answer_format="action")
@@ -42,16 +43,10 @@ def replies(environment: Navigation, points: list[Problem]) -> dict[str, list[st
     }
 
 
-def rate(environment: Navigation, points: list[Problem], texts: list[str]) -> float:
-    """Verdicts a second, after one warm pass."""
-    for point, text in zip(points, texts, strict=True):
-        environment.verify(point, text)
-    rounds = max(1, REPLIES // len(points))
-    begin = process_time()
-    for _ in range(rounds):
-        for point, text in zip(points, texts, strict=True):
-            environment.verify(point, text)
-    return rounds * len(points) / (process_time() - begin)
+def points(environment: Navigation) -> list[Problem]:
+    """All points of the same routes for every mode."""
+    routes = (environment.sample("relative", "test", index, seed=0) for index in range(ROUTES))
+    return [point for route in routes for point in environment.steps(route)]
 
 
 def main() -> None:
@@ -62,25 +57,7 @@ def main() -> None:
         "strict, json": Navigation(),
         "legacy, json": Navigation(mode="legacy"),
     }
-    table: dict[str, dict[str, float]] = {}
-    for mode, environment in modes.items():
-        routes = [environment.sample("relative", "test", index, seed=0) for index in range(ROUTES)]
-        points = [point for route in routes for point in environment.steps(route)]
-        for kind, texts in replies(environment, points).items():
-            table.setdefault(kind, {})[mode] = rate(environment, points, texts)
-    print(f"| verdicts a second | {' | '.join(modes)} |\n|---|{'---|' * len(modes)}")
-    for kind, row in table.items():
-        print(f"| {kind} | {' | '.join(f'{row[mode]:,.0f}' for mode in modes)} |")
-    print("\n| hostile reply | slowest mode, ms |\n|---|---|")
-    for kind, text in HOSTILE.items():
-        worst = 0.0
-        for environment in modes.values():
-            problem = environment.sample("relative", "test", 0, seed=0)
-            environment.verify(problem, "")
-            begin = process_time()
-            environment.verify(problem, text)
-            worst = max(worst, process_time() - begin)
-        print(f"| {kind} | {worst * 1e3:.2f} |")
+    print_tables(modes, points, replies, hostile=HOSTILE, verdicts=50_000)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ Prints the tables of ``benchmarks/results/verifier.md``. Processor time of one c
 
 from __future__ import annotations
 
-from time import process_time
+from collections.abc import Sequence
+
+from judging import print_tables
 
 from holdfast.environments.general_points import GeneralPoints
 from holdfast.records import Problem
 
-REPLIES = 20_000
 PROBLEMS = 500
 HOSTILE = {
     "a number of 1,000,000 digits": "9" * 1_000_000,
@@ -27,7 +28,7 @@ HOSTILE = {
 }
 
 
-def replies(environment: GeneralPoints, problems: list[Problem]) -> dict[str, list[str]]:
+def replies(environment: GeneralPoints, problems: Sequence[Problem]) -> dict[str, list[str]]:
     """One list of replies a kind, in the order of ``problems``."""
     right = [environment.demonstrate(problem) for problem in problems]
     bare = GeneralPoints(answer_format="formula")
@@ -41,16 +42,9 @@ def replies(environment: GeneralPoints, problems: list[Problem]) -> dict[str, li
     }
 
 
-def rate(environment: GeneralPoints, problems: list[Problem], texts: list[str]) -> float:
-    """Verdicts a second, after one warm pass."""
-    for problem, text in zip(problems, texts, strict=True):
-        environment.verify(problem, text)
-    rounds = REPLIES // len(problems)
-    begin = process_time()
-    for _ in range(rounds):
-        for problem, text in zip(problems, texts, strict=True):
-            environment.verify(problem, text)
-    return rounds * len(problems) / (process_time() - begin)
+def problems(environment: GeneralPoints) -> list[Problem]:
+    """The same hands for every mode."""
+    return [environment.sample("faces_as_11_12_13", "test", index, seed=0) for index in range(PROBLEMS)]
 
 
 def main() -> None:
@@ -61,24 +55,7 @@ def main() -> None:
         "strict, steps": GeneralPoints(answer_format="steps"),
         "legacy, json": GeneralPoints(mode="legacy"),
     }
-    table: dict[str, dict[str, float]] = {}
-    for mode, environment in modes.items():
-        problems = [environment.sample("faces_as_11_12_13", "test", index, seed=0) for index in range(PROBLEMS)]
-        for kind, texts in replies(environment, problems).items():
-            table.setdefault(kind, {})[mode] = rate(environment, problems, texts)
-    print(f"| verdicts a second | {' | '.join(modes)} |\n|---|{'---|' * len(modes)}")
-    for kind, row in table.items():
-        print(f"| {kind} | {' | '.join(f'{row[mode]:,.0f}' for mode in modes)} |")
-    print("\n| hostile reply | slowest mode, ms |\n|---|---|")
-    for kind, text in HOSTILE.items():
-        worst = 0.0
-        for environment in modes.values():
-            problem = environment.sample("faces_as_11_12_13", "test", 0, seed=0)
-            environment.verify(problem, "")
-            begin = process_time()
-            environment.verify(problem, text)
-            worst = max(worst, process_time() - begin)
-        print(f"| {kind} | {worst * 1e3:.2f} |")
+    print_tables(modes, problems, replies, hostile=HOSTILE, verdicts=20_000)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,14 +13,27 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.slow
-def test_the_command_line_page_is_not_stale() -> None:
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_command_line_page_is_not_stale(generate: ModuleType) -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == generate.reference(), "run `make docs`"
+
+
+@pytest.mark.slow
+def test_tables_on_the_pages_are_those_of_the_committed_records(generate: ModuleType) -> None:
+    pages = [page for page in PAGES if "<!-- table:" in page.read_text()]
+    assert pages
+    for page in pages:
+        assert page.read_text() == generate.with_tables(page.read_text()), f"run `make docs`: {page.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

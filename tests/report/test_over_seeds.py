@@ -93,6 +93,25 @@ def test_the_interval_of_three_seeds_holds_the_truth_at_least_19_times_in_20(bet
     assert held / repeats >= 0.93  # 0.95 less three standard errors of 300 repeats
 
 
+@pytest.mark.parametrize("between", [0.0, 0.05])
+@pytest.mark.parametrize("alike", [0.0, 0.15, 0.3])
+def test_a_rate_over_steps_of_routes_holds_the_truth_at_least_19_times_in_20(between, alike):
+    draw = np.random.default_rng(6)
+    held, repeats, routes, steps = 0, 300, 40, 9
+    reaches, apart = [], []
+    for _ in range(repeats):
+        ease = np.repeat(draw.uniform(-alike, alike, routes), steps)
+        chance = 0.6 + ease + draw.normal(0, between, (3, 1))
+        values = (draw.random((3, routes * steps)) < chance).astype(float)
+        told = rate(values, [str(number // steps) for number in range(routes * steps)])
+        held += told.low <= 0.6 <= told.high
+        reaches.append(told.high - told.low)
+        one = rate(values[:, ::steps], names(routes))
+        apart.append(one.high - one.low)
+    assert held / repeats >= 0.93
+    assert np.mean(reaches) < 0.8 * np.mean(apart)  # nine steps of a route tell more than one
+
+
 @pytest.mark.parametrize("shapes", [[], [(0, 5)], [(3, 5), (2, 5)]])
 def test_parts_that_do_not_fit_are_refused(shapes):
     with pytest.raises(ValueError, match="same seeds"):

@@ -79,8 +79,11 @@ def contrast(parts: Sequence[Crossed]) -> Estimate:
 def rate(values_SN: NDArray[np.float64], keys: Sequence[str]) -> Estimate:
     """Return a success rate over seeds and problems with a Wilson interval that stays within 0 and 1.
 
-    Wilson's interval with the quantile of t for df, and with the number of observations that has the variance A + B:
-    ``n = p (1 - p) / (A + B)``, at most Kish's number of distinct problems.
+    Wilson's interval with the quantile of t for df, and with the number of observations that has the variance of this
+    rate: ``n = p (1 - p) / (A + B)``. Problems that agree by chance must not look like more than they are, so ``n`` is
+    at most Kish's number of distinct problems, or what is left of ``p (1 - p) / (A + B + B₀)`` if that is more: then
+    problems of one key, such as the steps of one route, were seen to differ. ``B₀ = (½ / (n_eff + 2))²`` as in
+    `contrast`. It is never more than the number of problems of one seed.
 
     Raises:
         ValueError: there is no seed or no problem.
@@ -92,8 +95,11 @@ def rate(values_SN: NDArray[np.float64], keys: Sequence[str]) -> Estimate:
     terms = [(b, max(clusters - 1, 1))]
     if seeds > 1:
         terms.append((_between(values_SN.mean(axis=1)), seeds - 1))
-    variance = sum(term for term, _ in terms)
-    effective = min(kish, value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else kish
+    variance, single = sum(term for term, _ in terms), value * (1 - value)
+    effective = kish
+    if variance > 0 and single > 0:
+        seen = single / (variance + (0.5 / (kish + 2)) ** 2)
+        effective = max(min(kish, single / variance), min(values_SN.shape[1], seen))
     low, high = _score(value, max(1.0, effective), _quantile(terms))
     return Estimate(value, low, high, values_SN.size, clusters, BOTH if seeds > 1 else PROBLEMS)
 
