@@ -35,7 +35,8 @@ SENTENCES = {
         "success rates on GP collapse dramatically",
         "per-step accuracy on V-IRL drops to almost zero",
         "attention-only fine-tuning sustains substantially higher OOD performance",
-        "maintains success rates above 10%, outperforming the other modules fine-tuning by a wide margin",
+        "maintains success rates above 10%",
+        "outperforming the other modules fine-tuning by a wide margin",
         "preserves per-step accuracy above 70–80% even at later stages",
         "Fine-tuning feedforward layers or the full model achieves strong in-distribution performance but collapses",
         # figure 2 and its discussion

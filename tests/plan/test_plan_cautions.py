@@ -63,13 +63,14 @@ def test_what_is_not_measured_is_warned_about() -> None:
 
 def test_a_suite_too_small_to_tell_arms_apart_is_warned_about() -> None:
     small = {**GOOD["suites"], "ood": {"path": "o.jsonl", "purpose": "ood", "size": 50}}
-    assert "± 13 points" in warned(suites=small)[0]
+    assert "few problems: ood 50 (± 13 points);" in warned(suites=small)[0]
 
 
 def test_a_suite_that_a_signal_reads_shows_half_of_its_problems() -> None:
     halved = {**GOOD["suites"], "ood": {"path": "o.jsonl", "purpose": "ood", "size": 300}}
     assert warned(suites=halved) == []
-    assert "shows 150 problems" in warned(suites=halved, stop={"signal": "patience", "reads": "eval_ood_success"})[0]
+    read = warned(suites=halved, stop={"signal": "patience", "reads": "eval_ood_success"})[0]
+    assert "ood 300, half of which a stopping signal reads (± 8 points);" in read
 
 
 def test_a_schedule_that_stretches_over_unequal_arms_is_warned_about() -> None:

@@ -89,7 +89,16 @@ def test_a_suite_of_a_file_asks_no_more_rows_than_it_has(base: Path, tmp_path: P
     rows.write_text('{"prompt": "a", "completion": "b"}\n' * 3)
     found = planned(base, suites={"mine": {"path": str(rows), "purpose": "ood"}})
     assert (found.suites["mine"].n, found.suites["mine"].exposure) == (3, "unknown")
-    assert any("suite mine shows 3 problems" in words for words in found.warnings)
+    assert any("few problems: mine 3 (" in words for words in found.warnings)
+
+
+def test_steps_that_are_asked_one_by_one_count_one_by_one(base: Path) -> None:
+    routes = {"environment": "navigation", "rule": "absolute", "purpose": "ood", "split": "test", "size": 40}
+    forced = {**routes, "decoding": {"teacher_forced": True}}
+    found = planned(base, suites={"routes": routes, "steps": forced})
+    assert (found.suites["routes"].asked, found.suites["steps"].n) == (40, 40)
+    assert found.suites["steps"].asked > 200
+    assert any("few problems: routes 40 (" in words and "steps" not in words for words in found.warnings)
 
 
 def test_the_plan_is_json(base: Path) -> None:

@@ -35,7 +35,7 @@ def test_claims_are_judged_by_the_records_beside_their_file(records):
     assert "takeaway-1: “Fine-tuning feedforward layers" in done.output
     assert "holdfast study studies/sft_without_overfitting/figure3.yaml" in done.output
     assert "there are no records of this study" in done.output
-    assert "verdicts on 32 claims" in done.output
+    assert "verdicts on 33 claims" in done.output
 
 
 def test_claims_as_json_tell_value_interval_n_and_the_command(records):

@@ -35,7 +35,7 @@ def cautions(
 
     Args:
         recipe: Checked.
-        sizes: Problems of each suite.
+        sizes: Questions of each suite.
         steps: Of this run.
         reference_steps: Of the reference that the budget is matched to.
         stored: Name of the dtype in which the model is loaded.
@@ -44,8 +44,7 @@ def cautions(
         mismatch: Of eq. 3; None without ``match``.
     """
     yield from _blind(recipe)
-    for name, n in sizes.items():
-        yield from _small(recipe, name, n)
+    yield from _small(recipe, sizes)
     yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
     if mismatch is not None and abs(mismatch) > MISMATCH:
         yield f"the matched depth misses its target by {100 * mismatch:+.0f} %: too coarse to call the arms matched"
@@ -117,16 +116,17 @@ def _blind(recipe: Recipe) -> Iterator[str]:
         yield "stop can do nothing: evaluate_at is end, and by then it is over"
 
 
-def _small(recipe: Recipe, name: str, n: int) -> Iterator[str]:
-    read = recipe.stop is not None and f"eval_{name}_" in str(recipe.stop.get("reads", ""))
-    shown = n // 2 if read else n
-    half = half_width(shown)
-    if half > WIDE:
-        halves = " (a stopping signal reads the other half)" if read else ""
-        yield (
-            f"suite {name} shows {shown} problems{halves}: its 95 % interval reaches ± {100 * half:.0f} points at a "
-            "success of one half; 400 reach ± 5"
-        )
+def _small(recipe: Recipe, sizes: Mapping[str, int]) -> Iterator[str]:
+    few = []
+    for name, n in sizes.items():
+        read = recipe.stop is not None and f"eval_{name}_" in str(recipe.stop.get("reads", ""))
+        shown = n // 2 if read else n
+        half = half_width(shown)
+        if half > WIDE:
+            halves = ", half of which a stopping signal reads" if read else ""
+            few.append(f"{name} {n}{halves} (± {100 * half:.0f} points)")
+    if few:
+        yield f"few problems: {', '.join(few)}; 95 % intervals at a success of one half, where 400 reach ± 5"
 
 
 def half_width(n: int) -> float:

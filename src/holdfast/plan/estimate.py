@@ -139,6 +139,7 @@ def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None, *, allow_code: b
             path=spec.path,
             n=suite.size,
             n_during=suite.size_during,
+            asked=len(suite.steps()) if suite.decoding.teacher_forced else suite.size,
             attempts=suite.attempts,
             exposure=exposure_label(
                 exposure,
@@ -163,7 +164,7 @@ def _warnings(
     scale = vars(bones.config.get_text_config()).get("initializer_range") or WEIGHT_SCALE
     found = cautions(
         recipe,
-        sizes={name: suite.n for name, suite in suites.items()},
+        sizes={name: suite.asked for name, suite in suites.items()},
         steps=steps,
         reference_steps=reference_steps,
         stored=_loaded_dtype(recipe, bones),

@@ -23,6 +23,7 @@ class SuitePlan(NamedTuple):
         purpose, rule, path: As in the recipe.
         n: Problems at the last moment.
         n_during: Problems at the moments between.
+        asked: Questions at the last moment: more than problems where the steps of a problem are asked one by one.
         attempts: Answers per problem.
         exposure: Whether the base has met the rule.
     """
@@ -32,6 +33,7 @@ class SuitePlan(NamedTuple):
     path: str | None
     n: int
     n_during: int
+    asked: int
     attempts: int
     exposure: Exposure
 
