@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from holdfast.errors import ModelError
 from holdfast.models.compute import replaced_parameters
+from holdfast.models.modes import evaluating
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def on_shapes(model: Any, trainable: Collection[str]) -> Iterator[dict[int, str]
         weights[shape.untyped_storage()._cdata] = name
         return shape
 
-    with _evaluating(model), replaced_parameters(model, without_data), _fake_buffers(model, fake):
+    with evaluating(model), replaced_parameters(model, without_data), _fake_buffers(model, fake):
         try:
             with fake, torch.enable_grad():
                 yield weights
@@ -101,17 +102,6 @@ def lengthened(inputs: Mapping[str, Tensor], more: int) -> dict[str, Tensor]:
         name: torch.cat([value, *[value[:, -1:]] * more], dim=1) if value.shape[:2] == shape else value
         for name, value in inputs.items()
     }
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -8,8 +8,7 @@ trusted for its name: a decoder that keeps a state in its own way, or masks by i
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from holdfast.errors import ModelError, UnknownRole, UserError
 from holdfast.models.compute import compute
+from holdfast.models.modes import evaluating
 from holdfast.models.roles import Role, roles
 from holdfast.models.shared_prefix import KEYS, Layout, decoder_of, sharing
 
@@ -114,7 +114,7 @@ def verify(
     layout = Layout.of(batch)
     assert layout is not None
     plain = {name: x for name, x in batch.items() if name not in KEYS}
-    with _quietly(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         padded_BTH = hidden_states(model, call or model, plain)
         try:
             with sharing(model, layout):
@@ -190,14 +190,3 @@ def hidden_states(model: nn.Module, call: Callable[..., Any], inputs: Mapping[st
     finally:
         handle.remove()
     return seen[0]
-
-
-@contextmanager
-def _quietly(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -8,13 +8,12 @@ Shapes: ``B`` rows of a batch, ``T`` tokens, ``H`` hidden width, ``N`` learned t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from holdfast.data.batches import Batch, SharePrefixes, collate
 from holdfast.data.encode import Encoded
@@ -22,6 +21,7 @@ from holdfast.data.pictures import tokenizer_of
 from holdfast.data.prefixes import Prefixes, pays, shared_prefixes
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
+from holdfast.models.modes import evaluating
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.models.shareable import refusal
 from holdfast.models.shared_prefix import KEYS, Layout, sharing
@@ -71,7 +71,7 @@ def argmax_replies(
     pad = tokenizer_of(tokenizer).pad_token_id or 0
     device = next(model.parameters()).device
     replies: list[list[int]] = [[] for _ in rows]
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         batches = _batches(rows, batch_size, share)
         if any(cut.prefixes is not None for cut in batches):
             longest = max((row.input_ids for row in rows), key=len)
@@ -126,14 +126,3 @@ def _refuse(rows: Sequence[Encoded], limit: int | None) -> None:
             raise DataError(f"row {number} has no prompt: nothing predicts its first token")
         if limit is not None and len(row.input_ids) > limit:
             raise DataError(f"row {number} has {len(row.input_ids)} tokens, and the model {limit} positions")
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

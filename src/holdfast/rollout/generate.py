@@ -28,6 +28,7 @@ from holdfast.data.encode import Encoded, questions, stop_ids
 from holdfast.data.pictures import Span, image_inputs, tokenizer_of
 from holdfast.errors import DataError
 from holdfast.models.compute import compute
+from holdfast.models.modes import evaluating
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
 from holdfast.records import Message
@@ -307,18 +308,15 @@ def _settings(*, max_new_tokens: int, pad: int) -> GenerationConfig:
 @contextmanager
 def _answering(model: Any) -> Iterator[None]:
     """Eval mode and neutral generation settings inside; every module's mode and the model's own settings afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
     settings = model.generation_config
-    try:
-        model.eval()
-        # Transformers fills what a call leaves open from the model's own settings (a published checkpoint may say
-        # temperature 0.6 or repetition_penalty 1.1), so those are set aside, not just overridden.
-        model.generation_config = GenerationConfig()
-        yield
-    finally:
-        model.generation_config = settings
-        for module, training in modes:
-            module.training = training
+    with evaluating(model):
+        try:
+            # Transformers fills what a call leaves open from the model's own settings (a published checkpoint may say
+            # temperature 0.6 or repetition_penalty 1.1), so those are set aside, not just overridden.
+            model.generation_config = GenerationConfig()
+            yield
+        finally:
+            model.generation_config = settings
 
 
 def _room(number: int, prompt: int, max_new_tokens: int, limit: int | None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -132,27 +132,11 @@ def _carry_out(
     if recipe.report_to:
         accelerator.init_trackers("holdfast")
     ranks.on_main(lambda: _begin(folder, recipe, planned))
-    with ranks.together():  # what one rank cannot read, none trains on
-        loaded = load(
-            recipe.model_name_or_path,
-            dtype=recipe.dtype,
-            attn_implementation=recipe.attn_implementation,
-            revision=recipe.model_revision,
-        )
-        stored = next(loaded.model.parameters()).dtype
-        selected = planned.selected
-        # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
-        distance = (
-            UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
-            if ranks.is_main
-            else None
-        )
-        set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
-        frozen = fingerprint_frozen(loaded.model, selected)
+    loaded, stored, distance, frozen = _load(recipe, planned, ranks)
     rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
-    spent_by = cost(loaded.model, selected.names, shared=share != "never", example=example_with_pictures(rows))
+    spent_by = cost(loaded.model, planned.selected.names, shared=share != "never", example=example_with_pictures(rows))
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
@@ -175,7 +159,7 @@ def _carry_out(
         folder=folder,
         progress=progress,
         loaded=loaded,
-        selected=selected,
+        selected=planned.selected,
         suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
         distance=distance,
@@ -195,6 +179,34 @@ def _carry_out(
             verify_frozen(loaded.model, frozen)
         observer.save(loop)
     ranks.on_main(lambda: observer.finish(ended, wall_seconds=time.monotonic() - started))
+
+
+class _Start(NamedTuple):
+    """The model as it begins: its masters set, and what is kept of it for later."""
+
+    loaded: Loaded
+    stored: torch.dtype
+    distance: UpdateNorm | None
+    frozen: Mapping[str, str]
+
+
+def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
+    with ranks.together():  # what one rank cannot read, none trains on
+        loaded = load(
+            recipe.model_name_or_path,
+            dtype=recipe.dtype,
+            attn_implementation=recipe.attn_implementation,
+            revision=recipe.model_revision,
+        )
+        selected, stored = planned.selected, next(loaded.model.parameters()).dtype
+        # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
+        distance = (
+            UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
+            if ranks.is_main
+            else None
+        )
+        set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
+        return _Start(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
 
 
 def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:
