@@ -6,7 +6,8 @@ import pytest
 
 import tiny_models
 from holdfast.errors import SelectionError
-from holdfast.models.roles import Role, roles
+from holdfast.models.roles import Role
+from holdfast.models.structure import roles
 from holdfast.selection import PRESETS, parse, select
 
 CASES = [(spec, model) for spec in dict.fromkeys([*PRESETS, *map(str, Role)]) for model in tiny_models.CONFIGS]

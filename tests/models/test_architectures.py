@@ -16,7 +16,8 @@ from torch import Tensor
 
 import tiny_models
 from holdfast.errors import FrozenWeightMoved, SelectionError
-from holdfast.models.roles import Role, roles
+from holdfast.models.roles import Role
+from holdfast.models.structure import roles
 from holdfast.selection import Selected, parse, select
 from holdfast.selection.apply import apply, fingerprint_frozen, verify_frozen
 

@@ -14,7 +14,7 @@ from holdfast.environments.general_points.mixture import Mixture
 from holdfast.members import build
 from holdfast.models.find import shipped
 from holdfast.models.load import load
-from holdfast.models.roles import roles
+from holdfast.models.structure import roles
 from holdfast.plan import exposure_label
 from holdfast.selection import parse, select
 from holdfast.train.pretrain import make_tokenizer, read_recipe

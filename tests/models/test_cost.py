@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from holdfast.errors import ModelError
 from holdfast.models.cost import Cost, Curve, cost
-from holdfast.models.roles import Role, roles
+from holdfast.models.roles import Role
+from holdfast.models.structure import roles
 from holdfast.selection import parse, select
 from tiny_models import CONFIGS, build
 

@@ -13,7 +13,8 @@ from torch import nn
 
 import tiny_models
 from holdfast.errors import UnknownRole
-from holdfast.models.roles import ParameterRole, Role, roles
+from holdfast.models.roles import ParameterRole, Role
+from holdfast.models.structure import roles
 
 LLAMA_ATTENTION = "self_attn.{q,k,v,o}_proj.weight"
 LLAMA_MLP = "mlp.{gate,up,down}_proj.weight"

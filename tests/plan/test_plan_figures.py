@@ -11,7 +11,7 @@ import pytest
 import tiny_base
 import tiny_models
 from holdfast.errors import DataError
-from holdfast.models.roles import roles
+from holdfast.models.structure import roles
 from holdfast.plan import Plan, label_of, plan
 from holdfast.plan.memory import MASTER, Shape, estimate
 from holdfast.plan.skeleton import skeleton

@@ -9,7 +9,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 import tiny_models
 from holdfast.errors import FrozenWeightMoved, SelectionError
-from holdfast.models.roles import roles
+from holdfast.models.structure import roles
 from holdfast.selection import parse, select
 from holdfast.selection.apply import apply, fingerprint, fingerprint_frozen, verify_frozen
 

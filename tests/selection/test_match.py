@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import SelectionError
-from holdfast.models.roles import ParameterRole, Role, roles
+from holdfast.models.roles import ParameterRole, Role
+from holdfast.models.structure import roles
 from holdfast.selection import matched_depth, parse, select
 from holdfast.selection.base import Start
 

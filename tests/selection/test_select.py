@@ -7,7 +7,8 @@ import pytest
 
 import tiny_models
 from holdfast.errors import SelectionError
-from holdfast.models.roles import ParameterRole, Role, roles
+from holdfast.models.roles import ParameterRole, Role
+from holdfast.models.structure import roles
 from holdfast.selection import Selected, parse, select
 
 

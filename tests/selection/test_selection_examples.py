@@ -10,13 +10,13 @@ from types import ModuleType
 import pytest
 import yaml
 
-from holdfast.models import roles, structure
+from holdfast.models import structure
 from holdfast.selection import base, globs, match, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-selection.md"
 
 
-@pytest.mark.parametrize("module", [roles, structure, base, globs, match], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [structure, base, globs, match], ids=lambda module: module.__name__)
 def test_the_examples_of_docstrings_hold(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted

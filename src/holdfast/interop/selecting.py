@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from holdfast.models.roles import roles
+from holdfast.models.structure import roles
 from holdfast.selection import Selected, parse
 from holdfast.selection import select as select_roles
 from holdfast.selection.apply import apply

@@ -18,8 +18,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from holdfast.errors import ModelError, UnknownRole, UserError
 from holdfast.models.compute import compute
 from holdfast.models.modes import evaluating
-from holdfast.models.roles import Role, roles
+from holdfast.models.roles import Role
 from holdfast.models.shared_prefix import KEYS, Layout, decoder_of, sharing
+from holdfast.models.structure import roles
 
 ATTENTION_KINDS = ("full_attention", "sliding_attention")
 """What a block may attend to: every earlier token, or those within a window of places."""

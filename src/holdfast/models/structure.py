@@ -64,8 +64,25 @@ class Tree:
     """Identities of the output projections."""
 
 
-def parameter_roles(model: nn.Module) -> tuple[ParameterRole, ...]:
-    """Return the roles of all tensors of ``model``; see `holdfast.models.roles.roles`."""
+def roles(model: nn.Module) -> tuple[ParameterRole, ...]:
+    """Return one entry for each tensor of ``model``, in the order of ``model.named_parameters()``.
+
+    Works on any device, ``meta`` included, and on models wrapped by PEFT: an adapter's parameters have the role of the
+    module that they adapt.
+
+    Args:
+        model: A Hugging Face decoder-only model, with or without towers.
+
+    Raises:
+        UnknownRole: A module's role cannot be told; the message names its path and class. Encoder-decoder models are
+            refused.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_attention_heads=2)
+        >>> roles(LlamaForCausalLM(config))[1].name
+        'model.layers.0.self_attn.q_proj.weight'
+    """
     tree = read(model)
     names: dict[int, list[str]] = {}
     shapes: dict[int, tuple[int, ...]] = {}

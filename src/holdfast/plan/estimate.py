@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
+from holdfast.plan.in_common import Common
 from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
-from holdfast.plan.shared import Shared
 from holdfast.plan.steps import Survey, reference_steps
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
@@ -34,7 +34,7 @@ def plan(
     allow_code: bool = False,
     num_processes: int = 1,
     sharded: bool = True,
-    shared: Shared | None = None,
+    shared: Common | None = None,
 ) -> Plan:
     """Plan a run without training anything. Reads the model's configuration, its tokenizer, and rows of data.
 
@@ -54,7 +54,7 @@ def plan(
     from holdfast.train.budget import plan_steps
     from holdfast.train.schedule import moments
 
-    shared = shared if shared is not None else Shared(allow_code)
+    shared = shared if shared is not None else Common(allow_code)
     bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
     selected = select(parameters, parse(recipe.trainable), text_only=text_only)
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)

@@ -31,11 +31,11 @@ from holdfast.models.ranks import Ranks
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
-from holdfast.plan.sharing import share_prefixes
+from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.run.observer import Observer, read_records, read_result
-from holdfast.run.sharing import proved
+from holdfast.run.prefix_sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal

@@ -82,7 +82,7 @@ def select(parameter_roles: Sequence[ParameterRole], selection: Selection, *, te
     A tied tensor has all of its names and roles: naming one of them selects the tensor, once.
 
     Args:
-        parameter_roles: Of the whole model, as `holdfast.models.roles.roles` returns them.
+        parameter_roles: Of the whole model, as `holdfast.models.structure.roles` returns them.
         selection: From `holdfast.selection.parse`.
         text_only: The training data has no images. Then towers, projectors and blocks that only attend to images
             (cross-attention without self-attention) do not run: they get no gradient, are not selected, and do not

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.plan import Plan, plan
-from holdfast.plan.shared import Shared
+from holdfast.plan.in_common import Common
 from holdfast.report import Table, words
 from holdfast.study.grid import Arm, Study
 from holdfast.study.processes import Spread
@@ -48,7 +48,7 @@ def plans(study: Study, *, spread: Spread | None = None, allow_code: bool = Fals
     arms: dict[str, list[Arm]] = {}
     for arm in study.arms:
         arms.setdefault(arm.name, []).append(arm)
-    shared, done = Shared(allow_code), dict[str, ArmPlan]()
+    shared, done = Common(allow_code), dict[str, ArmPlan]()
     over = study.spread if spread is None else spread
     for name, runs in arms.items():
         seeds, first = tuple(run.seed for run in runs), runs[0]

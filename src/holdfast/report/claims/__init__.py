@@ -5,9 +5,10 @@ One file a kind of quantity (``level change compare best sooner spread trend cos
 """
 
 from holdfast.report.claims.evidence import committed, evidence
-from holdfast.report.claims.judging import Judged, Verdict, judge
+from holdfast.report.claims.judging import judge
 from holdfast.report.claims.rows import KINDS, Claim, Claims, read_claims
 from holdfast.report.claims.telling import LEGEND, claims_json, in_short, tally, told
+from holdfast.report.claims.verdicts import Judged, Verdict
 
 __all__ = [
     "KINDS",

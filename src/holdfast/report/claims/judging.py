@@ -12,46 +12,15 @@ Verdicts are not adjusted for being many.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from holdfast.errors import NotRecorded
 from holdfast.report.claims.base import Cell, Measured, Quantity, matching
 from holdfast.report.claims.rows import ARMS, Claim, Claims, asked, build_quantity, every, filled
 from holdfast.report.claims.telling import bounds_told, value_told
+from holdfast.report.claims.verdicts import Judged, Verdict
 from holdfast.report.groups import facts, sections
 from holdfast.report.run_data import RunData
-
-
-class Verdict(StrEnum):
-    """What became of a claim."""
-
-    HOLDS = "holds"
-    FAILS = "does not hold"
-    CANNOT_TELL = "cannot tell"
-    OUT_OF_RANGE = "out of range"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One claim on one cell.
-
-    Attributes:
-        claim: The row.
-        study: Name of the study whose records were read.
-        of: Task, base and variant in words; empty if there are no records.
-        verdict: What became of it.
-        measured: The number; None if there is none.
-        why: Why it is not decided, or which need failed; empty if it is.
-    """
-
-    claim: Claim
-    study: str
-    of: str
-    verdict: Verdict
-    measured: Measured | None = None
-    why: str = ""
 
 
 def judge(claims: Claims, evidence: Mapping[str, Sequence[RunData]]) -> list[Judged]:

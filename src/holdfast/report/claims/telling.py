@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from holdfast.records import finite
 from holdfast.report import words
 from holdfast.report.claims.base import Measured, Quantity, Unit
+from holdfast.report.claims.verdicts import Judged
 from holdfast.report.tables import Table
-
-if TYPE_CHECKING:
-    from holdfast.report.claims.judging import Judged
-
 
 LEGEND = (
     "95 % intervals over seeds and problems; holds: all of it lies within the claim's bounds; does not hold: all of it "

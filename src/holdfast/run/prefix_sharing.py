@@ -12,7 +12,7 @@ from holdfast.data.batches import SharePrefixes
 from holdfast.data.sources import Source
 from holdfast.models.compute import compute
 from holdfast.models.shareable import verify
-from holdfast.plan.sharing import refuse
+from holdfast.plan.prefix_sharing import refuse
 from holdfast.recipe import Recipe
 
 ROWS_READ = 256
@@ -33,7 +33,7 @@ def proved(
 
     Args:
         recipe: Says ``auto`` or ``always``.
-        planned: What `holdfast.plan.sharing.share_prefixes` made of it.
+        planned: What `holdfast.plan.prefix_sharing.share_prefixes` made of it.
         model: The model to be trained.
         call: The model as it is called in training.
         rows: What it learns from.

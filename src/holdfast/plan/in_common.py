@@ -1,6 +1,6 @@
 """What plans have in common: a model's structure, a task's rows, a selection's price and steps, each made once.
 
-A study plans dozens of runs that differ in a rate or in what learns. Planning them on one `Shared` reads each model's
+A study plans dozens of runs that differ in a rate or in what learns. Planning them on one `Common` reads each model's
 structure, each task's rows and each selection's FLOPs a single time, and steps that only rates tell apart too.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from holdfast.plan.sharing import share_prefixes
+from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Shared:
+class Common:
     """Parts of plans, made when first asked for.
 
     Args:
@@ -51,7 +51,7 @@ class Shared:
 
     def parameters(self, recipe: Recipe) -> tuple[ParameterRole, ...]:
         """Return the roles of the model's parameters."""
-        from holdfast.models.roles import roles
+        from holdfast.models.structure import roles
 
         return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
 
@@ -69,7 +69,7 @@ class Shared:
         )
 
     def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
-        """Return whether rows share prefixes; see `holdfast.plan.sharing.share_prefixes`."""
+        """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`."""
         pictured = not self.text_only(recipe)
         asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
         return self._once(
