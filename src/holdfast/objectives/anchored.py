@@ -68,6 +68,11 @@ class Anchored(Objective):
         """As the other objective."""
         return self.other.top
 
+    @property
+    def old_policy_steps(self) -> int:
+        """As the other objective."""
+        return self.other.old_policy_steps
+
     penalizes = True
 
     def weight(self, stats: TokenStats) -> Tensor | None:

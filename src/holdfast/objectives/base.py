@@ -79,6 +79,11 @@ class Objective:
         """What it reads beyond the target's log-probability, of `NEEDS`."""
         return frozenset()
 
+    @property
+    def old_policy_steps(self) -> int:
+        """For how many optimizer steps one old policy serves; 0 unless ``needs`` names ``old_logp``."""
+        return 0
+
     def weight(self, stats: TokenStats) -> Tensor | None:  # noqa: ARG002 - a hook
         """Return one finite weight >= 0 a row, detached, shape (R,); None means 1 everywhere."""
         return None

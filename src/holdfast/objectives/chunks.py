@@ -77,6 +77,7 @@ class Sums(NamedTuple):
         weighted: Of w · l.
         weight: Of w.
         light: Of [w < 0.1].
+        none: Of [w = 0].
         entropy: Of the entropy of the model's distribution, in nats.
         penalty: Of what rows add whatever they weigh.
     """
@@ -85,6 +86,7 @@ class Sums(NamedTuple):
     weighted: Tensor
     weight: Tensor
     light: Tensor
+    none: Tensor
     entropy: Tensor
     penalty: Tensor
 
@@ -159,11 +161,11 @@ class _OnePass(torch.autograd.Function):
     def forward(ctx: Any, job: _Job, hidden_NH: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         wanted = ctx.needs_input_grad[1:] if job.differentiate else (False,) * (1 + len(params))
         gradients = HeadGradients(job.head, hidden_NH, params, wanted=wanted)
-        totals_7 = torch.zeros(7, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
+        totals_8 = torch.zeros(8, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
-            totals_7 += _chunk(job, job.rows.part(start, stop), gradients, start)
+            totals_8 += _chunk(job, job.rows.part(start, stop), gradients, start)
         ctx.save_for_backward(*gradients.all())
-        loss, *sums = (total.clone() for total in totals_7)
+        loss, *sums = (total.clone() for total in totals_8)
         ctx.mark_non_differentiable(*sums)
         return loss, *sums
 
@@ -218,7 +220,7 @@ class _Recompute(torch.autograd.Function):
 
 
 def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tensor:
-    """Return Σ c·(w·l + penalty) and the six `Sums` of one chunk, shape (7,); add its gradients."""
+    """Return Σ c·(w·l + penalty) and the seven `Sums` of one chunk, shape (8,); add its gradients."""
     objective, head = job.objective, job.head
     z_RV = gradients.head_output(rows.hidden_NH)
     logits_RV = head.transform.apply(z_RV.detach())
@@ -248,7 +250,9 @@ def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tenso
     weighted_R = torch.where(weight_R == 0, 0, weight_R * loss_R)
     light_R = (weight_R < LIGHT_WEIGHT).to(weight_R.dtype)
     counted_R = rows.share_N * (weighted_R + penalty_R)
-    return torch.stack([v.sum() for v in (counted_R, -logp_R, weighted_R, weight_R, light_R, entropy_R, penalty_R)])
+    none_R = (weight_R == 0).to(weight_R.dtype)
+    told = (counted_R, -logp_R, weighted_R, weight_R, light_R, none_R, entropy_R, penalty_R)
+    return torch.stack([values_R.sum() for values_R in told])
 
 
 def _stats(objective: Objective, rows: Rows, logp_RV: Tensor, logp_R: Tensor, entropy_R: Tensor) -> TokenStats:

@@ -17,7 +17,7 @@ Shapes: ``B`` rows of a batch, ``T`` tokens, ``N`` counted tokens, ``H`` hidden 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -201,7 +201,7 @@ class Engine:
         ``base_logp`` and ``old_logp`` are computed with beforehand.
         """
         trunk, counted_BT = self._trunk(batch)
-        rows = self._rows(batch, trunk, counted_BT, shares_BT=counted_BT)
+        rows = _gathered(batch, trunk, counted_BT, shares_BT=counted_BT)
         logp_N = chunked_logp(self.head, rows, chunk_rows=self.chunk_rows)
         logp_BT = logp_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, logp_N)
         return TokenLogp(logp_BT, counted_BT)
@@ -236,40 +236,35 @@ class Engine:
         return counted_BT / totals.weight if totals.weight > 0 else counted_BT * 0.0
 
     def _rows(self, batch: Batch, trunk: TrunkOutput, counted_BT: Tensor, *, shares_BT: Tensor) -> Rows:
-        """Gather the rows that count; the one shift by a position happens here."""
-        at_N = counted_BT.flatten().nonzero()[:, 0]
-        hidden_NH = trunk.hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
-        dtype = torch.promote_types(hidden_NH.dtype, torch.float32)
-        target_N = batch["labels"].flatten().index_select(0, at_N)
-        needs, base_hidden_NH = self.objective.needs, self._base_hidden(batch, at_N)
+        """Gather the rows that count, with the statistics that the objective needs."""
+        rows = _gathered(batch, trunk, counted_BT, shares_BT=shares_BT)
+        needs, at_N = self.objective.needs, counted_BT.flatten().nonzero()[:, 0]
+        base_hidden_NH = self._base_hidden(batch, at_N)
         known = {
-            name: batch[name].flatten().index_select(0, at_N).to(dtype)
+            name: batch[name].flatten().index_select(0, at_N).to(rows.share_N.dtype)
             for name in ("base_logp", "old_logp")
             if name in batch and needs & {name, f"mean_{name}"}
         }
         with torch.no_grad():
-            if needs & {"base_logp", "mean_base_logp"} and "base_logp" not in known and base_hidden_NH is not None:
-                assert self.base_head is not None
-                base_rows = Rows(base_hidden_NH, target_N, share_N=target_N)
-                known["base_logp"] = chunked_logp(self.base_head, base_rows, chunk_rows=self.chunk_rows).to(dtype)
+            wanted = needs & {"base_logp", "mean_base_logp"} and "base_logp" not in known
+            if wanted and base_hidden_NH is not None and self.base_head is not None:
+                there = replace(rows, hidden_NH=base_hidden_NH)
+                known["base_logp"] = chunked_logp(self.base_head, there, chunk_rows=self.chunk_rows)
             if "mean_logp" in needs:
-                rows = Rows(hidden_NH.detach(), target_N, share_N=target_N)
-                known["logp"] = chunked_logp(self.head, rows, chunk_rows=self.chunk_rows).to(dtype)
-            answer_N = answers(batch, counted_BT)
+                here = replace(rows, hidden_NH=rows.hidden_NH.detach())
+                known["logp"] = chunked_logp(self.head, here, chunk_rows=self.chunk_rows)
             for name in ("logp", "base_logp"):
                 if f"mean_{name}" in needs and name in known:
-                    known[f"mean_{name}"] = means(known[name], answer_N)
+                    known[f"mean_{name}"] = means(known[name], answers(batch, counted_BT))
         missing = needs & {"base_logp", "mean_base_logp", "old_logp"} - known.keys()
         if missing:
             raise DataError(
                 f"objective {type(self.objective).__name__} needs {', '.join(sorted(missing))} in every batch, shape "
                 f"{tuple(counted_BT.shape)}; Engine.logp computes it. This batch holds {', '.join(sorted(batch))}"
             )
-        return Rows(
-            hidden_NH=hidden_NH,
-            target_N=target_N,
-            share_N=shares_BT.flatten().index_select(0, at_N).to(dtype),
-            known={name: values_N for name, values_N in known.items() if name in needs},
+        return replace(
+            rows,
+            known={name: values_N.to(rows.share_N.dtype) for name, values_N in known.items() if name in needs},
             base_hidden_NH=base_hidden_NH if "base_logits" in needs else None,
         )
 
@@ -293,6 +288,17 @@ class Engine:
         if "router_aux_loss_coef" not in config:
             raise ModelError(f"{self.head.name} returns a router loss, but its config has no router_aux_loss_coef")
         return float(config["router_aux_loss_coef"])
+
+
+def _gathered(batch: Batch, trunk: TrunkOutput, counted_BT: Tensor, *, shares_BT: Tensor) -> Rows:
+    """Return the rows that count; the one shift by a position happens here."""
+    at_N = counted_BT.flatten().nonzero()[:, 0]
+    hidden_NH = trunk.hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
+    return Rows(
+        hidden_NH=hidden_NH,
+        target_N=batch["labels"].flatten().index_select(0, at_N),
+        share_N=shares_BT.flatten().index_select(0, at_N).to(torch.promote_types(hidden_NH.dtype, torch.float32)),
+    )
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Proximal(Objective):
         """The old policy's log-probabilities."""
         return frozenset({"old_logp"})
 
+    @property
+    def old_policy_steps(self) -> int:
+        """``refresh``."""
+        return self.refresh
+
     def weight(self, stats: TokenStats) -> Tensor:
         """Return the ratio where it is at most 1 + clip, else 0, shape (R,)."""
         assert stats.old_logp_N is not None
