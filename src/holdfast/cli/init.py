@@ -14,7 +14,7 @@ def init(
     data: Annotated[str | None, typer.Option(help="Your own .jsonl file instead of the built-in card world.")] = None,
     model: Annotated[str | None, typer.Option(help="Hub id or folder; a shipped base if not given.")] = None,
     trainable: Annotated[str, typer.Option(help="attention, mlp or full.")] = "attention",
-    objective: Annotated[str, typer.Option(help="nll or dft.")] = "nll",
+    objective: Annotated[str, typer.Option(help="What is minimized: nll, dft, anchored, …")] = "nll",
     steps: Annotated[int, typer.Option(help="Optimizer steps.", min=1)] = 160,
 ) -> None:
     """Write a commented starter recipe; an existing file is never overwritten."""

@@ -85,6 +85,8 @@ class Cost:
         picture_uses: Of a row with pictures, what in 6·N·D stands for its pictures: weights times the positions
             (patches of an image) that each acts on. 0 for text.
         picture_uses_trainable: The same for trainable weights.
+        beside: Forward passes over the same rows that come with every step: of a base model, of an old policy.
+        head_again: FLOPs a row of hidden states of a further pass through the head alone.
     """
 
     forward: Curve
@@ -99,6 +101,8 @@ class Cost:
     shared: SharedCost | None = None
     picture_uses: int = 0
     picture_uses_trainable: int = 0
+    beside: tuple[Cost, ...] = ()
+    head_again: int = 0
 
     def step_flops(self, shape: tuple[int, int], head_rows: int) -> int:
         """Return the FLOPs of forward and backward of one micro-batch.
@@ -153,6 +157,11 @@ class Cost:
             total["tokens"] += tokens
             total["target_tokens"] += targets
             total["examples"] += rows
+            total["flops"] += targets * self.head_again
+        for forward in self.beside:
+            more = forward.spent(batches)
+            total["flops"] += more["flops"]
+            total["flops_6nd"] += more["flops_6nd"] // 3  # forward alone is 2 N of 6 N
         return dict(total)
 
 

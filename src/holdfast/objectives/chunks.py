@@ -7,14 +7,16 @@ With ``c_n`` the row's share of the normalization and ``w_n`` its (constant) wei
 
     loss = Σ_n c_n · w_n · l_n          d loss / d logits_n = c_n · w_n · (softmax(logits_n) - onehot(target_n))
 
-the latter for cross-entropy; an objective that sees the vocabulary is differentiated by autograd, chunk by chunk.
+the latter for cross-entropy; an objective that sees the vocabulary is differentiated by autograd, chunk by chunk. Rows
+that weigh 0 skip the two products of the way back.
 
 Shapes: ``N`` all rows with a target, ``R`` rows of one chunk, ``H`` hidden width, ``V`` vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -46,44 +48,51 @@ class Rows:
         hidden_NH: The head's input.
         target_N: Token to be predicted.
         share_N: c_n, float32: what the row counts for in the normalization.
-        base_logp_N, old_logp_N: Optional statistics (see `TokenStats`).
+        known: Optional statistics by name (``base_logp``, ``old_logp``, …; see `TokenStats`), each (N,).
         base_hidden_NH: Input of the base model's head, for objectives that need its logits.
     """
 
     hidden_NH: Tensor
     target_N: Tensor
     share_N: Tensor
-    base_logp_N: Tensor | None = None
-    old_logp_N: Tensor | None = None
+    known: Mapping[str, Tensor] = field(default_factory=dict)
     base_hidden_NH: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
         """Return rows ``start`` to ``stop``."""
-
-        def cut(values_N: Tensor | None) -> Tensor | None:
-            return None if values_N is None else values_N[start:stop]
-
         return Rows(
             self.hidden_NH[start:stop],
             self.target_N[start:stop],
             self.share_N[start:stop],
-            cut(self.base_logp_N),
-            cut(self.old_logp_N),
-            cut(self.base_hidden_NH),
+            {name: values_N[start:stop] for name, values_N in self.known.items()},
+            None if self.base_hidden_NH is None else self.base_hidden_NH[start:stop],
         )
 
 
 class Sums(NamedTuple):
-    """Sums over rows, float32 scalars without gradient: of -log p, of w · l, of w, and of [w < 0.1]."""
+    """Sums over rows, float32 scalars without gradient.
+
+    Attributes:
+        nll: Of -log p.
+        weighted: Of w · l.
+        weight: Of w.
+        light: Of [w < 0.1].
+        none: Of [w = 0].
+        entropy: Of the entropy of the model's distribution, in nats.
+        penalty: Of what rows add whatever they weigh.
+    """
 
     nll: Tensor
     weighted: Tensor
     weight: Tensor
     light: Tensor
+    none: Tensor
+    entropy: Tensor
+    penalty: Tensor
 
 
 class ChunkLoss(NamedTuple):
-    """What `chunked_loss` returns: the loss Σ c·w·l (a scalar with graph) and the sums beside it."""
+    """What `chunked_loss` returns: the loss Σ c·(w·l + penalty), a scalar with graph, and the sums beside it."""
 
     loss: Tensor
     sums: Sums
@@ -97,7 +106,7 @@ def rows_per_chunk(vocabulary: int, chunk_rows: int | None) -> int:
 def chunked_loss(
     head: OutputHead, rows: Rows, *, objective: Objective, chunk_rows: int | None, base_head: OutputHead | None = None
 ) -> ChunkLoss:
-    """Return Σ c·w·l over ``rows`` with gradients for ``rows.hidden_NH`` and the head's trainable parameters.
+    """Return Σ c·(w·l + penalty) over rows, with gradients for ``rows.hidden_NH`` and the head's trainable parameters.
 
     Without rows the loss is 0, still with a graph, so that a rank or micro-batch without targets takes part in every
     collective operation.
@@ -152,11 +161,11 @@ class _OnePass(torch.autograd.Function):
     def forward(ctx: Any, job: _Job, hidden_NH: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         wanted = ctx.needs_input_grad[1:] if job.differentiate else (False,) * (1 + len(params))
         gradients = HeadGradients(job.head, hidden_NH, params, wanted=wanted)
-        totals_5 = torch.zeros(5, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
+        totals_8 = torch.zeros(8, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
-            totals_5 += _chunk(job, job.rows.part(start, stop), gradients, start)
+            totals_8 += _chunk(job, job.rows.part(start, stop), gradients, start)
         ctx.save_for_backward(*gradients.all())
-        loss, *sums = (total.clone() for total in totals_5)
+        loss, *sums = (total.clone() for total in totals_8)
         ctx.mark_non_differentiable(*sums)
         return loss, *sums
 
@@ -181,7 +190,7 @@ class _Recompute(torch.autograd.Function):
         logp_N = torch.empty(len(hidden_NH), dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
         for start, stop in job.spans():
             logits_RV = job.head.transform.apply(nothing.head_output(hidden_NH[start:stop]))
-            logp_N[start:stop], _ = log_softmax_(logits_RV, job.rows.target_N[start:stop], entropy=False)
+            logp_N[start:stop], _ = log_softmax_(logits_RV, job.rows.target_N[start:stop])
         return logp_N
 
     @staticmethod
@@ -202,36 +211,64 @@ class _Recompute(torch.autograd.Function):
                 logits_RV = job.head.transform.apply(z_RV.detach())
                 target_R = job.rows.target_N[start:stop]
                 d_RV = logits_RV.clone() if _needed_later(job.head, gradients, z_RV, logits_RV) else logits_RV
-                log_softmax_(d_RV, target_R, entropy=False)
+                log_softmax_(d_RV, target_R)
                 cross_entropy_gradient_(d_RV, target_R, -upstream_N[start:stop])
-                gradients.add(start, hidden_NH[start:stop], z_RV, job.head.transform.pull_back_(d_RV, logits_RV))
+                gradients.add(
+                    slice(start, stop), hidden_NH[start:stop], z_RV, job.head.transform.pull_back_(d_RV, logits_RV)
+                )
         return None, *gradients.all()
 
 
 def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tensor:
-    """Return Σ c·w·l and the four `Sums` of one chunk, shape (5,); add its gradients."""
+    """Return Σ c·(w·l + penalty) and the seven `Sums` of one chunk, shape (8,); add its gradients."""
     objective, head = job.objective, job.head
     z_RV = gradients.head_output(rows.hidden_NH)
     logits_RV = head.transform.apply(z_RV.detach())
-    keep = objective.uses_vocabulary or _needed_later(head, gradients, z_RV, logits_RV)
-    logp_RV = logits_RV.clone() if keep else logits_RV
-    logp_R, entropy_R = log_softmax_(logp_RV, rows.target_N, entropy="entropy" in objective.needs)
-    weight_R = _weights(objective, TokenStats(logp_R, entropy_R, rows.base_logp_N, rows.old_logp_N))
-    d_row_R = rows.share_N * weight_R
+    autograd = objective.uses_vocabulary or objective.penalizes
+    logp_RV = logits_RV.clone() if autograd or _needed_later(head, gradients, z_RV, logits_RV) else logits_RV
+    logp_R, entropy_R = log_softmax_(logp_RV, rows.target_N)
+    weight_R = _weights(objective, _stats(objective, rows, logp_RV, logp_R, entropy_R))
+    loss_R, penalty_R, kept = -logp_R, torch.zeros_like(logp_R), None
     d_RV: Tensor | None = None
-    if objective.uses_vocabulary:
-        del logp_RV
-        loss_R, d_RV = _vocabulary_loss(job, rows, logits_RV, d_row_R, differentiate=gradients.any)
-    else:
-        loss_R = -logp_R
-        if gradients.any:
-            d_RV = cross_entropy_gradient_(logp_RV, rows.target_N, d_row_R)
+    if gradients.any and not objective.uses_vocabulary:
+        compact = gradients.compacts and not autograd and head.transform.softcap is None
+        kept = _kept(weight_R) if compact else None
+        d_RV = logp_RV if kept is None else logp_RV[kept]
+        cross_entropy_gradient_(
+            d_RV, *(v if kept is None else v[kept] for v in (rows.target_N, rows.share_N * weight_R))
+        )
+    del logp_RV
+    if autograd:
+        own = _by_autograd(job, rows, logits_RV, weight_R, differentiate=gradients.any)
+        loss_R, penalty_R = loss_R if own.loss_R is None else own.loss_R, own.penalty_R
+        d_RV = own.gradient_RV if d_RV is None or own.gradient_RV is None else d_RV.add_(own.gradient_RV)
     if d_RV is not None:
-        gradients.add(start, rows.hidden_NH, z_RV, head.transform.pull_back_(d_RV, logits_RV))
+        hidden_RH = rows.hidden_NH if kept is None else rows.hidden_NH[kept]
+        at = slice(start, start + len(weight_R)) if kept is None else kept + start
+        gradients.add(at, hidden_RH, z_RV, head.transform.pull_back_(d_RV, logits_RV))
     # A token of weight 0 counts 0 even where its loss is infinite (a masked vocabulary entry as target).
     weighted_R = torch.where(weight_R == 0, 0, weight_R * loss_R)
     light_R = (weight_R < LIGHT_WEIGHT).to(weight_R.dtype)
-    return torch.stack([v.sum() for v in (rows.share_N * weighted_R, -logp_R, weighted_R, weight_R, light_R)])
+    counted_R = rows.share_N * (weighted_R + penalty_R)
+    none_R = (weight_R == 0).to(weight_R.dtype)
+    told = (counted_R, -logp_R, weighted_R, weight_R, light_R, none_R, entropy_R, penalty_R)
+    return torch.stack([values_R.sum() for values_R in told])
+
+
+def _stats(objective: Objective, rows: Rows, logp_RV: Tensor, logp_R: Tensor, entropy_R: Tensor) -> TokenStats:
+    top = min(objective.top, logp_RV.shape[-1])
+    return TokenStats(
+        logp_R,
+        entropy_N=entropy_R,
+        top_logp_NK=logp_RV.topk(top).values if "top_logp" in objective.needs else None,
+        **{f"{name}_N": values_R for name, values_R in rows.known.items()},
+    )
+
+
+def _kept(weight_R: Tensor) -> Tensor | None:
+    """Return which rows weigh anything, or None if all do."""
+    kept = weight_R.nonzero()[:, 0]
+    return None if len(kept) == len(weight_R) else kept
 
 
 def _needed_later(head: OutputHead, gradients: HeadGradients, z_RV: Tensor, logits_RV: Tensor) -> bool:
@@ -252,17 +289,26 @@ def _weights(objective: Objective, stats: TokenStats) -> Tensor:
     return weight_R.detach()
 
 
-def _vocabulary_loss(
-    job: _Job, rows: Rows, logits_RV: Tensor, d_row_R: Tensor, *, differentiate: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Return the objective's own row losses and, if asked, d loss / d logits."""
-    base_logits_RV = None
+class _Own(NamedTuple):
+    loss_R: Tensor | None
+    penalty_R: Tensor
+    gradient_RV: Tensor | None
+
+
+def _by_autograd(job: _Job, rows: Rows, logits_RV: Tensor, weight_R: Tensor, *, differentiate: bool) -> _Own:
+    """Return the objective's own row losses (None: it has none), its penalties and, if asked, d loss / d logits."""
+    objective, base_logits_RV = job.objective, None
     if job.base_head is not None and rows.base_hidden_NH is not None:
-        base_logits_RV = job.base_head.transform.apply(job.base_head.module(rows.base_hidden_NH))
+        with torch.no_grad():
+            base_logits_RV = job.base_head.transform.apply(job.base_head.module(rows.base_hidden_NH))
     with torch.set_grad_enabled(differentiate):
         leaf_RV = logits_RV.detach().requires_grad_(differentiate)
-        loss_R = job.objective.row_loss(leaf_RV, rows.target_N, base_logits_RV)
-    if not differentiate:
-        return loss_R, None
-    (d_RV,) = torch.autograd.grad(loss_R, leaf_RV, d_row_R)
-    return loss_R.detach(), d_RV
+        total_R, loss_R, penalty_R = torch.zeros_like(weight_R), None, torch.zeros_like(weight_R)
+        if objective.uses_vocabulary:
+            loss_R = objective.row_loss(leaf_RV, rows.target_N, base_logits_RV)
+            total_R = total_R + weight_R * loss_R
+        if objective.penalizes:
+            penalty_R = objective.penalty(leaf_RV, base_logits_RV)
+            total_R = total_R + penalty_R
+    gradient_RV = torch.autograd.grad(total_R, leaf_RV, rows.share_N)[0] if differentiate else None
+    return _Own(None if loss_R is None else loss_R.detach(), penalty_R.detach(), gradient_RV)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from holdfast.errors import UserError
 from holdfast.objectives.base import Objective, TokenStats
-from holdfast.objectives.engine import IGNORED
+from holdfast.objectives.targets import IGNORED
 
-OFFERED = frozenset({"entropy"})
+OFFERED = frozenset({"entropy", "top_logp"})
 """The optional statistics that logits alone can give."""
 
 
@@ -43,6 +43,8 @@ def loss_function(objective: Objective) -> Callable[..., Tensor]:
         raise UserError(
             f"objective {type(objective).__name__} needs {', '.join(missing)}; only the Engine supplies that"
         )
+    if objective.penalizes:
+        raise UserError(f"objective {type(objective).__name__} has a penalty; only the Engine adds it")
     if type(objective).regularizer is not Objective.regularizer:
         raise UserError(f"objective {type(objective).__name__} has a regularizer; only the Engine adds it")
 
@@ -58,7 +60,8 @@ def loss_function(objective: Objective) -> Callable[..., Tensor]:
         logp_N = logp_NV.gather(1, target_N[:, None])[:, 0]
         with torch.no_grad():
             entropy_N = torch.special.entr(logp_NV.exp()).sum(-1) if "entropy" in objective.needs else None
-            weight_N = objective.weight(TokenStats(logp_N.detach(), entropy_N))
+            top_NK = logp_NV.topk(min(objective.top, logp_NV.shape[-1])).values if objective.top else None
+            weight_N = objective.weight(TokenStats(logp_N.detach(), entropy_N, top_NK))
         row_N = objective.row_loss(logits_NV, target_N, None) if objective.uses_vocabulary else -logp_N
         weighted_N = row_N if weight_N is None else weight_N.detach() * row_N
         count = learned_BT.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)

@@ -3,16 +3,13 @@
 For one optimizer step with micro-batches b, and for the tokens n of each that carry a target::
 
     step loss = Σ_b engine.loss(b, totals).loss
-              = Σ_n  c_n · sg(w_n) · l_n  +  regularizer(model)  +  router coefficient · mean_b router loss_b
+              = Σ_n c_n · (sg(w_n) · l_n + penalty_n)  +  regularizer(model)  +  router factor · mean_b router loss_b
 
 ``c_n`` is 1/tokens, 1/(examples · tokens of the example), or 1/Σw, counted over all micro-batches *and all ranks* of
 the step. So eight batches of one row, four of two and one of eight give one gradient, however ragged the rows are.
 
-Which tokens count. Labels are unshifted, as everywhere in Transformers: the hidden state at t - 1 predicts the label at
-t. Position t counts if its label is not -100, neither t nor t - 1 is padding, and t does not begin a packed document
-(``position_ids`` 0). So left and right padding agree and the first token of a row is never counted.
-
-Rows that do not count never reach the output head; logits exist one bounded chunk at a time (`chunks`, `head`).
+Which tokens count is said in `holdfast.objectives.targets`. Rows that do not count never reach the output head; logits
+exist one bounded chunk at a time (`chunks`, `head`).
 
 Shapes: ``B`` rows of a batch, ``T`` tokens, ``N`` counted tokens, ``H`` hidden width, ``V`` vocabulary.
 """
@@ -20,7 +17,7 @@ Shapes: ``B`` rows of a batch, ``T`` tokens, ``N`` counted tokens, ``H`` hidden 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -30,9 +27,10 @@ from torch import Tensor, nn
 from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.models import shared_prefix
 from holdfast.models.shared_prefix import Layout, sharing
-from holdfast.objectives.base import Objective
+from holdfast.objectives.base import OF_THE_BASE, Objective
 from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
+from holdfast.objectives.targets import answers, counted_targets, means
 
 Batch = Mapping[str, Tensor]
 """``input_ids``, ``attention_mask`` and ``labels``, each (B, T); what else is in it goes to the model, but for
@@ -40,9 +38,6 @@ Batch = Mapping[str, Tensor]
 `holdfast.models.shared_prefix`, with which common beginnings of rows are computed once."""
 
 NORMALIZATIONS = ("tokens", "examples", "weights")
-
-IGNORED = -100
-"""The label of a token that is not learned."""
 
 NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", *shared_prefix.KEYS)
 
@@ -73,8 +68,8 @@ class StepLoss:
     Attributes:
         loss: Scalar with graph, already divided. Sum over the micro-batches of a step to get the step's loss. With
             several ranks it is times their number, because data parallelism averages gradients; `objective` is not.
-        objective: The weighted part Σ c·w·l alone, undivided by ranks: what curves show. No graph.
-        sums: Sums over the counted tokens: plain NLL, weighted loss, weight, tokens that weigh less than 0.1.
+        objective: The part Σ c·(w·l + penalty) alone, undivided by ranks: what curves show. No graph.
+        sums: Sums over the counted tokens (see `Sums`).
         tokens: Counted tokens.
         router_loss: The router balancing loss before its coefficient; None where the model gives none.
     """
@@ -110,7 +105,7 @@ class Engine:
             without gradients.
         chunk_rows: Rows whose logits exist at once. None: as many as 256 MB of float32 logits hold, at least 1,024.
         forward: What is called in place of ``model``: a data-parallel wrapper around it.
-        base: The untrained model, for objectives that need ``base_logp`` (where batches lack it) or ``base_logits``.
+        base: The untrained model, for objectives that need it (`OF_THE_BASE`); ``base_logp`` may stand in the batches.
 
     Raises:
         UserError: an unknown normalization, or the objective needs a base model and there is none.
@@ -206,7 +201,7 @@ class Engine:
         ``base_logp`` and ``old_logp`` are computed with beforehand.
         """
         trunk, counted_BT = self._trunk(batch)
-        rows = self._rows(batch, trunk, counted_BT, shares_BT=counted_BT)
+        rows = _gathered(batch, trunk, counted_BT, shares_BT=counted_BT)
         logp_N = chunked_logp(self.head, rows, chunk_rows=self.chunk_rows)
         logp_BT = logp_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, logp_N)
         return TokenLogp(logp_BT, counted_BT)
@@ -241,40 +236,47 @@ class Engine:
         return counted_BT / totals.weight if totals.weight > 0 else counted_BT * 0.0
 
     def _rows(self, batch: Batch, trunk: TrunkOutput, counted_BT: Tensor, *, shares_BT: Tensor) -> Rows:
-        """Gather the rows that count; the one shift by a position happens here."""
-        at_N = counted_BT.flatten().nonzero()[:, 0]
-        hidden_NH = trunk.hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
-        dtype = torch.promote_types(hidden_NH.dtype, torch.float32)
-        needs = self.objective.needs
-        optional = {
-            name: batch[name].flatten().index_select(0, at_N).to(dtype)
+        """Gather the rows that count, with the statistics that the objective needs."""
+        rows = _gathered(batch, trunk, counted_BT, shares_BT=shares_BT)
+        needs, at_N = self.objective.needs, counted_BT.flatten().nonzero()[:, 0]
+        base_hidden_NH = self._base_hidden(batch, at_N)
+        known = {
+            name: batch[name].flatten().index_select(0, at_N).to(rows.share_N.dtype)
             for name in ("base_logp", "old_logp")
-            if name in needs and name in batch
+            if name in batch and needs & {name, f"mean_{name}"}
         }
-        base_hidden_NH = None
-        if self.base is not None and self.base_head is not None and needs & {"base_logits", "base_logp"}:
-            with torch.no_grad(), sharing(self.base, Layout.of(batch)):
-                base_BTH = self.base_head.trunk(self.base, _inputs(batch)).hidden_BTH
-            base_hidden_NH = base_BTH.flatten(0, 1).index_select(0, at_N - 1)
-        target_N = batch["labels"].flatten().index_select(0, at_N)
-        if "base_logp" in needs - optional.keys() and self.base_head is not None and base_hidden_NH is not None:
-            with torch.no_grad():
-                base_rows = Rows(base_hidden_NH, target_N, share_N=target_N)
-                optional["base_logp"] = chunked_logp(self.base_head, base_rows, chunk_rows=self.chunk_rows).to(dtype)
-        missing = needs & {"base_logp", "old_logp"} - optional.keys()
+        with torch.no_grad():
+            wanted = needs & {"base_logp", "mean_base_logp"} and "base_logp" not in known
+            if wanted and base_hidden_NH is not None and self.base_head is not None:
+                there = replace(rows, hidden_NH=base_hidden_NH)
+                known["base_logp"] = chunked_logp(self.base_head, there, chunk_rows=self.chunk_rows)
+            if "mean_logp" in needs:
+                here = replace(rows, hidden_NH=rows.hidden_NH.detach())
+                known["logp"] = chunked_logp(self.head, here, chunk_rows=self.chunk_rows)
+            for name in ("logp", "base_logp"):
+                if f"mean_{name}" in needs and name in known:
+                    known[f"mean_{name}"] = means(known[name], answers(batch, counted_BT))
+        missing = needs & {"base_logp", "mean_base_logp", "old_logp"} - known.keys()
         if missing:
             raise DataError(
                 f"objective {type(self.objective).__name__} needs {', '.join(sorted(missing))} in every batch, shape "
                 f"{tuple(counted_BT.shape)}; Engine.logp computes it. This batch holds {', '.join(sorted(batch))}"
             )
-        return Rows(
-            hidden_NH=hidden_NH,
-            target_N=target_N,
-            share_N=shares_BT.flatten().index_select(0, at_N).to(dtype),
-            base_logp_N=optional.get("base_logp"),
-            old_logp_N=optional.get("old_logp"),
+        return replace(
+            rows,
+            known={name: values_N.to(rows.share_N.dtype) for name, values_N in known.items() if name in needs},
             base_hidden_NH=base_hidden_NH if "base_logits" in needs else None,
         )
+
+    def _base_hidden(self, batch: Batch, at_N: Tensor) -> Tensor | None:
+        needs = self.objective.needs
+        if self.base is None or self.base_head is None or not needs & OF_THE_BASE:
+            return None
+        if "base_logits" not in needs and "base_logp" in batch:
+            return None
+        with torch.no_grad(), sharing(self.base, Layout.of(batch)):
+            base_BTH = self.base_head.trunk(self.base, _inputs(batch)).hidden_BTH
+        return base_BTH.flatten(0, 1).index_select(0, at_N - 1)
 
     def _router_loss(self, outputs: Mapping[str, Any]) -> Tensor | None:
         """The balancing loss of a mixture of experts, if its config asks for one (``output_router_logits``)."""
@@ -288,30 +290,15 @@ class Engine:
         return float(config["router_aux_loss_coef"])
 
 
-def counted_targets(batch: Batch) -> Tensor:
-    """Return which labels count, bool (B, T), aligned with ``labels`` (see the head of this file).
-
-    Raises:
-        DataError: shapes that do not fit together.
-    """
-    labels_BT = batch["labels"]
-    if labels_BT.dim() != 2 or labels_BT.shape != batch["input_ids"].shape:
-        raise DataError(
-            f"labels have shape {tuple(labels_BT.shape)} and input_ids {tuple(batch['input_ids'].shape)}; "
-            f"both must be (batch, tokens), unshifted"
-        )
-    counted_BT = labels_BT != IGNORED
-    counted_BT[:, :1] = False
-    mask = batch.get("attention_mask")
-    if mask is not None and mask.dim() == 2:
-        if mask.shape != labels_BT.shape:
-            raise DataError(f"attention_mask has shape {tuple(mask.shape)}, labels {tuple(labels_BT.shape)}")
-        real_BT = mask != 0
-        counted_BT[:, 1:] &= real_BT[:, 1:] & real_BT[:, :-1]
-    position_ids = batch.get("position_ids")
-    if position_ids is not None and position_ids.shape == labels_BT.shape:
-        counted_BT &= position_ids != 0
-    return counted_BT
+def _gathered(batch: Batch, trunk: TrunkOutput, counted_BT: Tensor, *, shares_BT: Tensor) -> Rows:
+    """Return the rows that count; the one shift by a position happens here."""
+    at_N = counted_BT.flatten().nonzero()[:, 0]
+    hidden_NH = trunk.hidden_BTH.flatten(0, 1).index_select(0, at_N - 1)
+    return Rows(
+        hidden_NH=hidden_NH,
+        target_N=batch["labels"].flatten().index_select(0, at_N),
+        share_N=shares_BT.flatten().index_select(0, at_N).to(torch.promote_types(hidden_NH.dtype, torch.float32)),
+    )
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

@@ -21,15 +21,15 @@ def statistics_dtype(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32)
 
 
-def log_softmax_(logits_RV: Tensor, target_R: Tensor, *, entropy: bool) -> tuple[Tensor, Tensor | None]:
-    """Turn logits into log-probabilities, in place; return those of the targets and, if asked, the entropies."""
+def log_softmax_(logits_RV: Tensor, target_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits into log-probabilities, in place; return those of the targets and the entropies, each (R,)."""
     logp_R = logits_RV.new_empty(len(logits_RV))
-    entropy_R = torch.empty_like(logp_R) if entropy else None
+    entropy_R = torch.empty_like(logp_R)
     for block in _blocks(logits_RV):
         logp_block = torch.log_softmax(logits_RV[block], dim=-1)
         logp_R[block] = logp_block.gather(1, target_R[block, None])[:, 0]
-        if entropy_R is not None:
-            entropy_R[block] = torch.special.entr(logp_block.exp()).sum(-1)
+        # An entry of minus infinity adds 0 · -inf, which is 0 here.
+        entropy_R[block] = -(logp_block.exp() * logp_block.clamp(min=-1e4)).sum(-1)
         logits_RV[block] = logp_block
     return logp_R, entropy_R
 

@@ -7,6 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from holdfast.members import build
+from holdfast.objectives import OBJECTIVES
+from holdfast.objectives.base import Objective
+from holdfast.objectives.passes import asks_base
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
@@ -66,7 +70,8 @@ def plan(
         steps = plan_steps(recipe.budget.match, times(other.mean, whole), read.mean)
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
     devices = num_processes if sharded else 1
-    needs = functools.partial(_memory, recipe, bones, parameters, read=read, devices=devices)
+    objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
+    needs = functools.partial(_memory, recipe, bones, parameters, objective=objective, read=read, devices=devices)
     memory_of = {
         preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb
         for preset, roles_of in PRESETS.items()
@@ -103,6 +108,7 @@ def _memory(
     parameters: Sequence[ParameterRole],
     selected: Selected,
     *,
+    objective: Objective,
     read: Survey,
     devices: int,
 ) -> Memory:
@@ -117,6 +123,7 @@ def _memory(
         stored=_loaded_dtype(recipe, bones),
         computed=computed,
         masters=recipe.master_dtype,
+        with_base=asks_base(objective),
         activations=activation_bytes(
             bones.config, tokens=read.largest, computed=computed, checkpointing=recipe.gradient_checkpointing
         ),

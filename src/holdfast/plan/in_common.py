@@ -58,15 +58,25 @@ class Common:
     def price(self, recipe: Recipe, names: Sequence[str]) -> Cost:
         """Return what the model costs when ``names`` learn, with pictures as the recipe's first row has them."""
         from holdfast.data.batches import example_with_pictures
+        from holdfast.members import build
         from holdfast.models.cost import cost
+        from holdfast.objectives import OBJECTIVES
+        from holdfast.objectives.passes import priced
 
         source = self.source(recipe)
         rows = [] if self.text_only(recipe) else self._rows_of(recipe)
         shares = self.share_prefixes(recipe) != "never"
-        return self._once(
-            ["price", shares, *_model(recipe), *names, *rows],
-            lambda: cost(self.skeleton(recipe).model, names, shared=shares, example=example_with_pictures(source)),
-        )
+
+        def price(learning: Sequence[str]) -> Cost:
+            return self._once(
+                ["price", shares, *_model(recipe), *learning, *rows],
+                lambda: cost(
+                    self.skeleton(recipe).model, learning, shared=shares, example=example_with_pictures(source)
+                ),
+            )
+
+        objective = build("objective", recipe.objective, OBJECTIVES, allow_code=self.allow_code)
+        return priced(price(names), objective, forward=lambda: price(()))
 
     def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
         """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`."""
@@ -123,7 +133,16 @@ class Common:
 
         shape = [recipe.seed, recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps, num_processes]
         return self._once(
-            ["survey", self.share_prefixes(recipe), *_model(recipe), *self._rows_of(recipe), *shape, steps, *names],
+            [
+                "survey",
+                self.share_prefixes(recipe),
+                *_model(recipe),
+                *self._rows_of(recipe),
+                *shape,
+                recipe.objective,
+                steps,
+                *names,
+            ],
             lambda: survey(
                 [batches(process) for process in range(num_processes)],
                 steps,

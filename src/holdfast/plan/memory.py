@@ -52,6 +52,7 @@ class Memory:
         gathered: Sharded only: two blocks and what stands outside of the blocks, whole, in the compute dtype, and one
             block's gradients.
         measuring: Sharded only: the whole model in the compute dtype, as moments gather it; not beside activations.
+        base: The untrained model, for objectives that ask it; whole on every device.
         devices: Over how many the run is sharded.
     """
 
@@ -60,13 +61,14 @@ class Memory:
     activations: int
     gathered: int = 0
     measuring: int = 0
+    base: int = 0
     devices: int = 1
 
     @property
     def total(self) -> int:
         """All of it, with a reserve of 15 %; the caches of answers that moments write are not counted."""
         passing = max(self.activations + self.gathered, self.measuring)
-        return round((self.weights + self.training + passing) * RESERVE)
+        return round((self.weights + self.training + self.base + passing) * RESERVE)
 
     @property
     def fits_gb(self) -> int | None:
@@ -81,6 +83,7 @@ def estimate(
     computed: str,
     activations: int,
     masters: Masters = "float32",
+    with_base: bool = False,
     devices: int = 1,
 ) -> Memory:
     """Return the memory of a run on each of its devices.
@@ -91,11 +94,13 @@ def estimate(
         computed: Dtype of the products.
         activations: From `activation_bytes`.
         masters: As in the recipe's ``master_dtype``: gradients and Adam's moments have the dtype of the masters.
+        with_base: Whether the objective asks the untrained model.
         devices: With more than one, weights, gradients and moments are sharded over them (FSDP 2).
     """
     cast = BYTES.get(computed, 4)
     kept = stored if masters == "stored" else "float32"
     master = BYTES.get(kept, MASTER)
+    base = shape.whole * BYTES.get(stored, 2) if with_base else 0
     frozen, learning = (shape.whole - shape.learning) * BYTES.get(stored, 2), shape.learning * master
     if devices > 1:
         return Memory(
@@ -104,11 +109,13 @@ def estimate(
             activations=activations,
             gathered=(2 * shape.largest_block + shape.outside) * cast + shape.largest_block * master,
             measuring=shape.whole * cast,
+            base=base,
             devices=devices,
         )
     if cast > BYTES.get(stored, 2):
         frozen += (shape.whole - shape.learning) * cast  # cast copies, kept while the step runs
-    return Memory(frozen + learning + (shape.learning * cast if computed != kept else 0), 3 * learning, activations)
+    casts = shape.learning * cast if computed != kept else 0
+    return Memory(frozen + learning + casts, 3 * learning, activations, base=base)
 
 
 def activation_bytes(config: Any, *, tokens: int, computed: str, checkpointing: bool) -> int:

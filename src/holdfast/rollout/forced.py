@@ -26,8 +26,8 @@ from holdfast.models.ranks import ALONE, Ranks
 from holdfast.models.shareable import refusal
 from holdfast.models.shared_prefix import KEYS, Layout, sharing
 from holdfast.objectives.chunks import rows_per_chunk
-from holdfast.objectives.engine import counted_targets
 from holdfast.objectives.head import OutputHead
+from holdfast.objectives.targets import counted_targets
 from holdfast.rollout.generate import positions
 
 

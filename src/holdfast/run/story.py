@@ -17,23 +17,21 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
 from holdfast.data.sources import Source
 from holdfast.errors import RunFolderError
 from holdfast.evaluate.suite import make_all
 from holdfast.members import build
 from holdfast.models.compute import dtype_named, recompute_activations, set_masters
-from holdfast.models.cost import Cost, cost
 from holdfast.models.durable import write_json
-from holdfast.models.load import Loaded, load
+from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
 from holdfast.objectives import OBJECTIVES
-from holdfast.objectives.engine import Engine
 from holdfast.plan import Plan, plan
 from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
+from holdfast.run.methods import load_for, price_of, sft
 from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.run.prefix_sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
@@ -45,7 +43,6 @@ from holdfast.train.processes import accelerator as processes_accelerator
 from holdfast.train.processes import processes, sharded, spread
 from holdfast.train.progress import Progress, Silent
 from holdfast.train.schedule import warmup
-from holdfast.train.sft import SFT
 from holdfast.train.stepping import Settings, seed_everything
 from holdfast.train.update_norm import UpdateNorm
 
@@ -136,7 +133,8 @@ def _carry_out(
     rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
-    spent_by = cost(loaded.model, planned.selected.names, shared=share != "never", example=example_with_pictures(rows))
+    objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
+    spent_by = price_of(loaded.model, planned.selected.names, objective, rows=rows, share=share)
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
@@ -149,7 +147,17 @@ def _carry_out(
         compute_dtype=settings.compute_dtype,
         said=progress.said,
     )
-    method = _sft(recipe, loaded, rows, spent_by, model=model, share=share, ranks=ranks, allow_code=allow_code)
+    method = sft(
+        recipe,
+        loaded,
+        rows,
+        objective=objective,
+        spent_by=spent_by,
+        model=model,
+        share=share,
+        compute_dtype=settings.compute_dtype,
+        ranks=ranks,
+    )
     method.batches.prepare(planned.steps)
     progress.said(preview(rows.take([0])[0], loaded.speaker))
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
@@ -192,12 +200,7 @@ class _Start(NamedTuple):
 
 def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
     with ranks.together():  # what one rank cannot read, none trains on
-        loaded = load(
-            recipe.model_name_or_path,
-            dtype=recipe.dtype,
-            attn_implementation=recipe.attn_implementation,
-            revision=recipe.model_revision,
-        )
+        loaded = load_for(recipe)
         selected, stored = planned.selected, next(loaded.model.parameters()).dtype
         # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
         distance = (
@@ -241,33 +244,6 @@ def signal_of(spec: Mapping[str, Any], *, allow_code: bool = False) -> Signal:
     fields = dict(spec)
     signal: Signal = build("signal", {"name": fields.pop("signal", None), **fields}, SIGNALS, allow_code=allow_code)
     return signal
-
-
-def _sft(
-    recipe: Recipe,
-    loaded: Loaded,
-    rows: Source,
-    spent_by: Cost,
-    *,
-    model: torch.nn.Module,
-    share: SharePrefixes,
-    ranks: Ranks,
-    allow_code: bool,
-) -> SFT:
-    """Return the method; ``model`` is the loaded one as it is called in training."""
-    objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    batches = Batches(
-        rows,
-        seed=recipe.seed,
-        per_device_train_batch_size=recipe.per_device_train_batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-        pad_token_id=loaded.tokenizer.pad_token_id,
-        process_index=ranks.index,
-        num_processes=ranks.count,
-        share_prefixes=share,
-    )
-    engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=model)
-    return SFT(engine, batches, spent_by, next(model.parameters()).device)
 
 
 def _identity(recipe: Recipe, loaded: Loaded, rows: Source, ranks: Ranks) -> dict[str, str]:

@@ -41,8 +41,8 @@ class Method(Protocol):
         """Return what the step costs, as increments of `Spent`."""
 
     @property
-    def cursor(self) -> Mapping[str, int]:
+    def cursor(self) -> Mapping[str, Any]:
         """Return where in the data the method stands, as JSON."""
 
-    def seek(self, cursor: Mapping[str, int]) -> None:
+    def seek(self, cursor: Mapping[str, Any]) -> None:
         """Go to a place that `cursor` returned."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from holdfast.data.batches import Batches
 from holdfast.models.cost import Cost
 from holdfast.objectives.engine import Engine, Totals
 from holdfast.train.method import Batch, MicroLoss
+from holdfast.train.old_policy import OldPolicy
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,22 @@ class SFT:
         batches: This process's micro-batches, step after step without end.
         cost: FLOPs of a micro-batch.
         device: Where the model is.
+        old_policy: For an objective that is proximal to the policy of some steps ago.
     """
 
     engine: Engine
     batches: Batches
     cost: Cost
     device: torch.device
+    old_policy: OldPolicy | None = None
 
     def next_step(self) -> Sequence[Batch]:
         """Return this process's micro-batches of the next optimizer step."""
-        return [batch.to(self.device).tensors() for batch in self.batches.next_step()]
+        old = None if self.old_policy is None else self.old_policy.ask(self.batches)
+        step = [batch.to(self.device).tensors() for batch in self.batches.next_step()]
+        if old is None:
+            return step
+        return [{**batch, "old_logp": logp_BT} for batch, logp_BT in zip(step, old, strict=True)]
 
     def totals(self, batches: Sequence[Batch]) -> Totals:
         """Return the step's denominators over all micro-batches and processes."""
@@ -45,29 +53,42 @@ class SFT:
             "nll": out.sums.nll,
             "weight": out.sums.weight,
             "low_weight": out.sums.light,
+            "no_weight": out.sums.none,
+            "entropy": out.sums.entropy,
+            "penalty": out.sums.penalty,
             "target_tokens": out.tokens,
         }
         return MicroLoss(out.loss, sums)
 
     def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
-        """Return the objective, plain NLL a target token, the mean weight, and the share of weights below 0.1."""
+        """Return the objective, and a target token's mean of plain NLL, of entropy, and of what the objective makes.
+
+        Of the weights: their mean, the share below 0.1, and the share that is 0 (masked, or clipped). ``penalty`` is
+        there for objectives that have one.
+        """
         tokens = sums["target_tokens"] or 1.0
-        return {
+        told = {
             "loss": sums["loss"],
             "nll": sums["nll"] / tokens,
+            "entropy": sums["entropy"] / tokens,
             "mean_weight": sums["weight"] / tokens,
             "low_weight_share": sums["low_weight"] / tokens,
+            "no_weight_share": sums["no_weight"] / tokens,
         }
+        return told | ({"penalty": sums["penalty"] / tokens} if self.engine.objective.penalizes else {})
 
     def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         """Return the increments of the budget: exact FLOPs of the shapes as computed, padding included."""
         return self.cost.spent(batches)
 
     @property
-    def cursor(self) -> Mapping[str, int]:
-        """Where the data stands."""
-        return self.batches.cursor
+    def cursor(self) -> Mapping[str, Any]:
+        """Where the data stands, and what the old policy said of the steps to come."""
+        ahead = {} if self.old_policy is None else {"old_policy": self.old_policy.state}
+        return {**self.batches.cursor, **ahead}
 
-    def seek(self, cursor: Mapping[str, int]) -> None:
+    def seek(self, cursor: Mapping[str, Any]) -> None:
         """Go to a place that `cursor` named."""
         self.batches.seek(cursor)
+        if self.old_policy is not None:
+            self.old_policy.restore(cursor.get("old_policy", ()))
