@@ -15,7 +15,7 @@ from holdfast.recipe import Recipe, override, read
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.*-]*=")
 _SWITCHES = frozenset(name for name, field in Recipe.model_fields.items() if field.annotation is bool)
 _TRUTH = frozenset({"true", "false"})
-_OWN = ("allow_code", "compare", "config", "dry_run", "help", "json", "output", "recipe")
+_OWN = ("allow_code", "compare", "config", "dry_run", "help", "json", "output", "recipe", "rows", "tokens")
 """Flags that are no recipe keys; Typer takes them out before we see the words, unless they are misspelled."""
 
 
@@ -117,6 +117,29 @@ def evaluation_values(words: Sequence[str], *, recipe: str | None) -> Asked:
         )
     changes = [*(f"model_name_or_path={json.dumps(model)}" for model in models), *arguments.assignments]
     return Asked(recipes[0], override(read(recipes[0]), changes, source=recipes[0]))
+
+
+def diagnosis_values(words: Sequence[str]) -> tuple[Asked, list[str]]:
+    """Read the recipe and the models that a diagnosis names: ``RECIPE MODEL ...``, or run folders alone.
+
+    A word that ends in ``.yaml`` or ``.yml`` is the recipe; without one the first run folder's own is taken.
+
+    Raises:
+        UserError: there is no recipe, or more than one, or no model.
+        RecipeError: the file cannot be read, or a flag cannot be applied.
+    """
+    arguments = split(words)
+    recipes = [word for word in arguments.places if word.endswith((".yaml", ".yml"))]
+    models = [word for word in arguments.places if not word.endswith((".yaml", ".yml"))]
+    if models and not recipes and (found := recipe_beside(Path(models[0]))):
+        recipes = [str(found)]
+    if len(recipes) != 1 or not models:
+        found_words = ", ".join([*recipes, *models]) or "nothing"
+        raise UserError(
+            "holdfast diagnose needs one recipe (whose rows are asked) and at least one model that was trained, "
+            f"found {found_words}. Write: holdfast diagnose --tokens recipe.yaml runs/my-run/checkpoint-160"
+        )
+    return Asked(recipes[0], override(read(recipes[0]), arguments.assignments, source=recipes[0])), models
 
 
 def recipe_beside(checkpoint: Path) -> Path | None:
