@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from holdfast.records import Estimate
 from holdfast.report import words
-from holdfast.report.drawing import look, new_figure, settle, style
+from holdfast.report.drawing import log_x, look, new_figure, settle, style
 from holdfast.report.publishing import drawn, page_path, publish, template
 from holdfast.report.tables import Table
 from holdfast.statistics import cluster_bootstrap, rate_by_cluster
@@ -185,7 +185,8 @@ def figure(profile: Profile) -> Figure:
                 places = edges if panel is left else np.concatenate([[edges[1] / 2], edges[1:]])
                 panel.stairs(np.maximum(counts, 0.5), places, color=color, label=words.visible(name, 40), baseline=0.5)
         left.set_yscale("log")
-        right.set_xscale("log")
+        left.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        log_x(right)
         left.set_ylabel("target tokens")
         left.set_xlabel("probability")
         right.set_xlabel("probability, logarithmic")
