@@ -23,6 +23,7 @@ Scorer = Callable[..., list[float | None]]
 SCORERS = {
     "exact": "holdfast.evaluate.scorers:exact",
     "contains": "holdfast.evaluate.scorers:contains",
+    "math": "holdfast.evaluate.math_answers:math",
 }
 
 

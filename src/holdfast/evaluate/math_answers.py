@@ -1,0 +1,149 @@
+"""Whether a worked solution ends in the right answer: what it boxes, compared as numbers, else as formulas.
+
+The final answer of a reply is its last ``\\boxed{…}``, else what follows the last "answer is", else the last number.
+Numbers (integers, decimals, fractions, percentages, with thousands separators) are compared exactly, here. Everything
+else goes to Math-Verify (extra ``math``) in a process of its own with a hard bound (`holdfast.evaluate.bounded`): a
+reply that takes longer than `SECONDS`, or more than two gigabytes, is wrong. Nothing of a reply is ever evaluated.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from holdfast.errors import UserError
+from holdfast.evaluate.bounded import Helper, OutOfBounds
+from holdfast.records import Message
+
+SECONDS = 5.0
+LONGEST = 300
+"""Characters of a final answer; a longer one is no answer."""
+DEEPEST = 40
+"""Brackets of one kind; a grammar's time can grow with two to the power of their depth."""
+LARGEST_POWER = 400
+"""Exponents above this are no answer to any problem that has one number as its solution."""
+
+_NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+−]?\.\d+"
+_PLAIN = re.compile(rf"({_NUMBER})(?:\s*/\s*(\d+))?\s*(\\?%)?")
+_FRACTION = re.compile(r"([-+−]?)\\[dt]?frac\{?(\d+)\}?\{(\d+)\}")
+_LAST_NUMBER = re.compile(rf"(?:{_NUMBER})(?:\s*/\s*\d+)?")
+_SAID = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*:?\s*([^\n]+)", re.IGNORECASE)
+_POWERS = re.compile(r"\^\s*\{?\s*\(?\s*(\d+)")
+_WORTHLESS = re.compile(
+    r"\\(?:left|right|,|;|!|quad|qquad|displaystyle|text(?:bf|rm|it)?|mathrm|mbox)(?![a-zA-Z])|[$~]"
+)
+
+
+def math(
+    prompts: Sequence[Any],  # noqa: ARG001  (TRL's signature)
+    completions: Sequence[str | Sequence[Message]],
+    completion_ids: Any = None,  # noqa: ARG001
+    trainer_state: Any = None,  # noqa: ARG001
+    *,
+    answer: Sequence[str],
+    **columns: Any,  # noqa: ARG001
+) -> list[float | None]:
+    """Score 1 if a reply ends in the right answer, else 0; the column ``answer`` may be worked out or the answer alone.
+
+    Raises:
+        UserError: a formula has to be compared and Math-Verify is not installed.
+
+    Example:
+        >>> math(["1/4 + 1/4?"], [r"We add: \\boxed{\\frac{1}{2}}."], answer=["0.5"])
+        [1.0]
+    """
+    said = (one if isinstance(one, str) else one[-1]["content"] for one in completions)
+    return [float(same(final_answer(reply), final_answer(right))) for reply, right in zip(said, answer, strict=True)]
+
+
+def final_answer(text: str) -> str | None:
+    """Return what a reply gives as its answer, cut to its formula; None if there is nothing to compare.
+
+    Example:
+        >>> final_answer("So x = 3. The answer is $x=\\\\boxed{1{,}024}$."), final_answer("Hence the answer is: 7/2.")
+        ('1,024', '7/2')
+    """
+    found = _boxed(text)
+    if found is None:
+        told = _SAID.findall(text[-2000:])
+        numbers = [] if told else _LAST_NUMBER.findall(text[-2000:])
+        found = (told or numbers or [None])[-1]
+    if found is None:
+        return None
+    bare = _WORTHLESS.sub("", found.replace("{,}", ",")).strip().rstrip(".").strip()
+    return bare if 0 < len(bare) <= LONGEST else None
+
+
+def same(reply: str | None, right: str | None) -> bool:
+    """Whether two final answers are equal.
+
+    Raises:
+        UserError: see `math`.
+    """
+    if reply is None or right is None:
+        return False
+    if reply == right:
+        return True
+    first, second = number(reply), number(right)
+    if first is not None and second is not None:
+        return first == second
+    if _is_a_bomb(reply):
+        return False
+    try:
+        return bool(_helper().ask({"gold": right, "reply": reply})["correct"])
+    except OutOfBounds:
+        return False
+
+
+def number(text: str) -> Fraction | None:
+    """Return the number that a final answer writes plainly, exactly; None if it is something else.
+
+    Example:
+        >>> number("1,024"), number(r"-\\frac{3}{4}"), number("12.5\\\\%"), number("x+1")
+        (Fraction(1024, 1), Fraction(-3, 4), Fraction(1, 8), None)
+    """
+    fraction = _FRACTION.fullmatch(text)
+    if fraction is not None:
+        sign, above, below = fraction.groups()
+        return None if not int(below) else Fraction(int(above), int(below)) * (-1 if sign in ("-", "−") else 1)
+    plain = _PLAIN.fullmatch(text)
+    if plain is None:
+        return None
+    value, below, percent = plain.groups()
+    if below is not None and not int(below):
+        return None
+    whole = Fraction(value.replace(",", "").replace("−", "-")) / int(below or 1)
+    return whole / 100 if percent else whole
+
+
+def _boxed(text: str) -> str | None:
+    """Return the inside of the last box, braces balanced."""
+    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
+    if start < 0:
+        return None
+    depth, begin = 0, text.index("{", start) + 1
+    for place in range(begin - 1, min(len(text), begin + 4 * LONGEST)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if not depth:
+            return text[begin:place]
+    return None
+
+
+def _is_a_bomb(text: str) -> bool:
+    """Whether comparing would be absurd work: deep brackets, towers of powers, huge exponents, factorials of much."""
+    if text.count("^") > 4 or ("^" in text and re.search(r"\^[^+\-*=]*\^", text)):
+        return True
+    return any(int(power[:9]) > LARGEST_POWER for power in _POWERS.findall(text)) or bool(
+        re.search(r"(?:\d{3,}|\))\s*\}?\s*!", text)
+    )
+
+
+@functools.cache
+def _helper() -> Helper:
+    if importlib.util.find_spec("math_verify") is None:
+        raise UserError("comparing formulas needs Math-Verify: pip install 'holdfast[math]'")
+    return Helper("holdfast.evaluate.math_helper", seconds=SECONDS)
