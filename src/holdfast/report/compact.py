@@ -125,24 +125,44 @@ def _samples(line: Mapping[str, Any], problems: Mapping[str, Any]) -> Iterator[S
     steps = unsqueeze(roster["step"]) if "step" in roster else [0] * n
     outcomes = [OUTCOMES[number] for number in unsqueeze(line["outcome"])]
     solved = unsqueeze(line["solved_at"]) if "solved_at" in line else [int(o is Outcome.CORRECT) for o in outcomes]
-    facts = {name: unsqueeze(column) for name, column in line.get("facts", {}).items()}
-    counts = {name: (unsqueeze(hits), unsqueeze(of)) for name, (hits, of) in line.get("counts", {}).items()}
+    facts = _rows_of({name: [TRUTH[v] for v in unsqueeze(column)] for name, column in line.get("facts", {}).items()}, n)
+    rates = {
+        name: zip(unsqueeze(hits), unsqueeze(of), strict=True) for name, (hits, of) in line.get("counts", {}).items()
+    }
+    counts = _rows_of({name: list(pairs) for name, pairs in rates.items()}, n)
     pairs, which = line.get("confusion", ([None], [0] * n))
     classes, numbers = [tuple(pair) if pair else None for pair in pairs], unsqueeze(which)
-    columns = zip(indices(roster["index"])[:n], indices(roster["key"])[:n], steps[:n], outcomes, strict=True)
-    for place, (index, key, step, outcome) in enumerate(columns):
+    keys = problems["keys"]
+    columns = zip(
+        indices(roster["index"])[:n], indices(roster["key"])[:n], steps[:n], outcomes, solved, facts, counts, numbers,
+        strict=True,
+    )  # fmt: skip
+    for index, key, step, outcome, attempt, known, counted, number in columns:
         yield Sample(
             index=index,
-            key=problems["keys"][key],
+            key=keys[key],
             half="all",
             prompt="",
             replies=(),
             outcome=outcome,
             code="",
-            solved_at=solved[place] or None,
+            solved_at=attempt or None,
             reward=math.nan,
-            facts={name: TRUTH[column[place]] for name, column in facts.items()},
+            facts=known,
             step=step,
-            counts={name: (hits[place], of[place]) for name, (hits, of) in counts.items()},
-            confusion=classes[numbers[place]],
+            counts=counted,
+            confusion=classes[number],
         )
+
+
+def _rows_of(columns: Mapping[str, Sequence[Any]], n: int) -> list[Mapping[str, Any]]:
+    """Return the rows of columns; equal rows are one object, for most of thousands are alike."""
+    if not columns:
+        return [{}] * n
+    made: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    rows = []
+    for values in zip(*columns.values(), strict=True):
+        if values not in made:
+            made[values] = dict(zip(columns, values, strict=True))
+        rows.append(made[values])
+    return rows
