@@ -44,11 +44,18 @@ class Rows:
     def __init__(self, rows: list[Encoded]) -> None:
         self.rows = rows
 
+    @property
+    def starts(self) -> range:
+        return range(len(self.rows))
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, indices: Any) -> list[Encoded]:
         return [self.rows[index] for index in indices]
+
+    def pictured(self) -> None:
+        return None
 
     def fingerprint(self) -> str:
         return ""
