@@ -8,7 +8,7 @@ They are `docs/cli.md`, what every verb's ``--help`` prints, and, on any page, t
     <!-- table: figure1 / points / ends / 0 -->
     <!-- end -->
 
-with the study's folder, the task, the part of the report's page (a key of `holdfast.report.sections.PARTS`) and the
+with the study's folder, the task (or task and base: ``points, pocket``), the part of the report's page (a key of `holdfast.report.sections.PARTS`) and the
 table's number in it. ``tests/test_docs.py`` fails when something is stale.
 """
 
@@ -53,7 +53,8 @@ def _help(words: tuple[str, ...]) -> str:
 
 @cache
 def _sections(study: str) -> dict[str, Section]:
-    return {section.task: section for section in sections(load_runs(HERE / "results" / study))}
+    found = sections(load_runs(HERE / "results" / study))
+    return {section.task: section for section in reversed(found)} | {section.name: section for section in found}
 
 
 @cache
