@@ -8,7 +8,7 @@ They are `docs/cli.md`, what every verb's ``--help`` prints, and, on any page, t
     <!-- table: figure1 / points / ends / 0 -->
     <!-- end -->
 
-with the study's folder, the task (or task and base: ``points, pocket``), the part of the report's page (a key of `holdfast.report.sections.PARTS`) and the
+X
 table's number in it. ``tests/test_docs.py`` fails when something is stale.
 """
 
