@@ -8,8 +8,8 @@ They are `docs/cli.md`, what every verb's ``--help`` prints, and, on any page, t
     <!-- table: figure1 / points / ends / 0 -->
     <!-- end -->
 
-X
-table's number in it. ``tests/test_docs.py`` fails when something is stale.
+with the study's folder, the task (or task and base: ``points, pocket``), the part of the report's page (a key of
+`holdfast.report.sections.PARTS`) and the table's number in it. ``tests/test_docs.py`` fails when something is stale.
 """
 
 from __future__ import annotations
