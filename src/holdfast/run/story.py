@@ -138,15 +138,10 @@ def _carry_out(
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
+    dtype = settings.compute_dtype
     share = proved(
-        recipe,
-        share,
-        model=loaded.model,
-        call=model,
-        rows=rows,
-        compute_dtype=settings.compute_dtype,
-        said=progress.said,
-    )
+        recipe, share, model=loaded.model, call=model, rows=rows, compute_dtype=dtype, said=progress.said
+    )  # fmt: skip
     method = sft(
         recipe,
         loaded,
@@ -155,7 +150,7 @@ def _carry_out(
         spent_by=spent_by,
         model=model,
         share=share,
-        compute_dtype=settings.compute_dtype,
+        compute_dtype=dtype,
         ranks=ranks,
     )
     method.batches.prepare(planned.steps)
