@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from holdfast.models import durable, rng
 from holdfast.models.load import load
@@ -51,9 +52,16 @@ def one_thread() -> Iterator[None]:
 
 
 def forked(work: Callable[[], object]) -> int:
-    """Run ``work`` in a child process; return the child's pid, not waited for."""
+    """Run ``work`` in a child process; return the child's pid, not waited for.
+
+    The child draws no progress bars: their lock is shared between processes, and killed while it holds it, it would
+    stop us for ever.
+    """
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        disable_progress_bar()
         try:
             work()
         finally:
@@ -63,6 +71,7 @@ def forked(work: Callable[[], object]) -> int:
 
 def ended_by_kill(pid: int) -> bool:
     _, status = os.waitpid(pid, 0)
+    assert not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGALRM, "the child hung"
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
