@@ -93,7 +93,7 @@ class Play:
         ]
         answered = answer(
             model, speaker, begun, self.decoding,
-            batch_size=batch_size, compute_dtype=compute_dtype, seed=hash_of(self.order_seed, rollout), ranks=ranks,
+            batch_size=batch_size, compute_dtype=compute_dtype, seed=seed_of(self.order_seed, rollout), ranks=ranks,
         )  # fmt: skip
         prompts, owners = [], []
         for number, one in enumerate(answered):
@@ -119,13 +119,16 @@ class Play:
         return order(self.size, seed=self.order_seed, epoch=epoch)[index]
 
 
-def hash_of(seed: int, rollout: int) -> int:
+def seed_of(seed: int, rollout: int) -> int:
     """Return a seed of its own for each rollout."""
     return seed * 1_000_003 + rollout
 
 
+TOLD = ("episodes", "groups", "reward", "solved", "mixed", "replies", "reply_tokens", "cut_off")
+
+
 def told(groups: Sequence[Sequence[Played]]) -> Mapping[str, float]:
-    """Return sums over the episodes of a rollout, by name, to be divided by ``episodes`` or ``groups``."""
+    """Return sums over the episodes of a rollout, by the names of `TOLD`; ``mixed`` groups have unequal rewards."""
     episodes = [one for group in groups for one in group]
     turns = [turn for one in episodes for turn in one.turns]
     return {

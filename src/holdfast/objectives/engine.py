@@ -88,6 +88,14 @@ class TokenLogp(NamedTuple):
     counted_BT: Tensor
 
 
+class TokenStates(NamedTuple):
+    """Log-probabilities as in `TokenLogp`, and ``hidden_NH``, the state from which each counted token was predicted."""
+
+    logp_BT: Tensor
+    counted_BT: Tensor
+    hidden_NH: Tensor
+
+
 class _Weighted(NamedTuple):
     part: ChunkLoss
     tokens: int
@@ -106,6 +114,7 @@ class Engine:
         chunk_rows: Rows whose logits exist at once. None: as many as 256 MB of float32 logits hold, at least 1,024.
         forward: What is called in place of ``model``: a data-parallel wrapper around it.
         base: The untrained model, for objectives that need it (`OF_THE_BASE`); ``base_logp`` may stand in the batches.
+        temperature: Of all probabilities: 1, or that at which answers are drawn.
 
     Raises:
         UserError: an unknown normalization, or the objective needs a base model and there is none.
@@ -128,6 +137,7 @@ class Engine:
         chunk_rows: int | None = None,
         forward: Callable[..., Any] | None = None,
         base: nn.Module | None = None,
+        temperature: float = 1.0,
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise UserError(f"normalize: no such choice: {normalize!r}. {did_you_mean(normalize, NORMALIZATIONS)}")
@@ -139,7 +149,7 @@ class Engine:
         self.objective = objective
         self.normalize = normalize
         self.chunk_rows = chunk_rows
-        self.head = OutputHead(model)
+        self.head = OutputHead(model, temperature=temperature)
         self.base = base
         self.base_head = None if base is None else OutputHead(base)
         self.forward = model if forward is None else forward
@@ -200,11 +210,18 @@ class Engine:
         What losses over whole sequences are made of (DPO, PPO, a KL on sampled tokens), and what an objective's
         ``base_logp`` and ``old_logp`` are computed with beforehand.
         """
+        found = self.states(batch)
+        return TokenLogp(found.logp_BT, found.counted_BT)
+
+    def states(self, batch: Batch) -> TokenStates:
+        """Return what `logp` returns, and the states that the labels were predicted from: what a critic reads."""
         trunk, counted_BT = self._trunk(batch)
         rows = _gathered(batch, trunk, counted_BT, shares_BT=counted_BT)
         logp_N = chunked_logp(self.head, rows, chunk_rows=self.chunk_rows)
+        # Empty, so worth 0: it ties what is returned to what forward returned (see `loss`).
+        logp_N = logp_N + trunk.outputs["logits"][..., :0, :].sum().to(logp_N.dtype)
         logp_BT = logp_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, logp_N)
-        return TokenLogp(logp_BT, counted_BT)
+        return TokenStates(logp_BT, counted_BT, rows.hidden_NH)
 
     def _weighted(self, batch: Batch, totals: Totals) -> _Weighted:
         trunk, counted_BT = self._trunk(batch)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from holdfast.data.encode import preview
 from holdfast.data.sources import Source
 from holdfast.errors import RunFolderError
 from holdfast.evaluate.suite import make_all
@@ -26,14 +25,11 @@ from holdfast.models.compute import dtype_named, recompute_activations, set_mast
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
-from holdfast.objectives import OBJECTIVES
 from holdfast.plan import Plan, plan
-from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
-from holdfast.run.methods import load_for, price_of, sft
+from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
-from holdfast.run.prefix_sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
@@ -132,29 +128,21 @@ def _carry_out(
     loaded, stored, distance, frozen = _load(recipe, planned, ranks)
     rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
-    objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    spent_by = price_of(loaded.model, planned.selected.names, objective, rows=rows, share=share)
+    maker = Maker(
+        Start(
+            recipe=recipe,
+            planned=planned,
+            loaded=loaded,
+            compute_dtype=settings.compute_dtype,
+            ranks=ranks,
+            said=progress.said,
+            allow_code=allow_code,
+        )
+    )
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
-    dtype = settings.compute_dtype
-    share = proved(
-        recipe, share, model=loaded.model, call=model, rows=rows, compute_dtype=dtype, said=progress.said
-    )  # fmt: skip
-    method = sft(
-        recipe,
-        loaded,
-        rows,
-        objective=objective,
-        spent_by=spent_by,
-        model=model,
-        share=share,
-        compute_dtype=dtype,
-        ranks=ranks,
-    )
-    method.batches.prepare(planned.steps)
-    progress.said(preview(rows.take([0])[0], loaded.speaker))
+    method = maker.make(model)
     loop = Loop(model, method, settings=settings, accelerator=accelerator)
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
@@ -184,7 +172,7 @@ def _carry_out(
     ranks.on_main(lambda: observer.finish(ended, wall_seconds=time.monotonic() - started))
 
 
-class _Start(NamedTuple):
+class _Loaded(NamedTuple):
     """The model as it begins: its masters set, and what is kept of it for later."""
 
     loaded: Loaded
@@ -193,7 +181,7 @@ class _Start(NamedTuple):
     frozen: Mapping[str, str]
 
 
-def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
+def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Loaded:
     with ranks.together():  # what one rank cannot read, none trains on
         loaded = load_for(recipe)
         selected, stored = planned.selected, next(loaded.model.parameters()).dtype
@@ -204,7 +192,7 @@ def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
             else None
         )
         set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
-        return _Start(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
+        return _Loaded(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
 
 
 def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:

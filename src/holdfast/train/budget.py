@@ -37,6 +37,7 @@ class Spent:
         tokens: Positions computed, prompts and padding included.
         target_tokens: Tokens that were learned.
         examples: Rows of data.
+        generated_tokens: Tokens that the model wrote to learn from.
     """
 
     steps: float = 0
@@ -46,6 +47,7 @@ class Spent:
     tokens: float = 0
     target_tokens: float = 0
     examples: float = 0
+    generated_tokens: float = 0
 
     def plus(self, more: Mapping[str, float] | Spent) -> Spent:
         """Return the sum; fields that ``more`` does not name stay.

@@ -207,6 +207,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.method.stepped()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.spent = self.spent.plus(self._step_cost(batches))

@@ -81,6 +81,9 @@ class SFT:
         """Return the increments of the budget: exact FLOPs of the shapes as computed, padding included."""
         return self.cost.spent(batches)
 
+    def stepped(self) -> None:
+        """Nothing learns beside the model."""
+
     @property
     def cursor(self) -> Mapping[str, Any]:
         """Where the data stands, and what the old policy said of the steps to come."""
