@@ -11,3 +11,8 @@ METHODS = {
     "ppo": "holdfast.methods.ppo:PPO",
 }
 """What a recipe may call a method."""
+
+
+def plays(options: object) -> bool:
+    """Whether a method, given as its options, learns from what the model says while it learns."""
+    return hasattr(options, "steps_a_pass")

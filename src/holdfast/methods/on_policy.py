@@ -159,7 +159,8 @@ class OnPolicy(ABC):
         tokens = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)
         rows = sum(int((batch["labels"] >= 0).any(1).sum()) for batch in batches)
         shared = self.setting.ranks.gathered([tokens, rows])
-        return PolicyTotals(max(sum(shared[0::2]), 1), max(sum(shared[1::2]), 1), self.setting.ranks.count)
+        tokens, rows = (sum(one[place] for one in shared) for place in (0, 1))
+        return PolicyTotals(max(tokens, 1), max(rows, 1), self.setting.ranks.count)
 
     def loss(self, batch: Batch, totals: PolicyTotals) -> MicroLoss:
         """Return the loss of one micro-batch; the step's part of it tells of its rollout, once."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.members import build
+from holdfast.methods import METHODS
 from holdfast.objectives import OBJECTIVES
-from holdfast.objectives.base import Objective
 from holdfast.objectives.passes import asks_base
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
@@ -71,7 +71,9 @@ def plan(
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
     devices = num_processes if sharded else 1
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    needs = functools.partial(_memory, recipe, bones, parameters, objective=objective, read=read, devices=devices)
+    method = build("method", recipe.method, METHODS, allow_code=allow_code)
+    with_base = asks_base(objective) or getattr(method, "asks_base", False)
+    needs = functools.partial(_memory, recipe, bones, parameters, with_base=with_base, read=read, devices=devices)
     memory_of = {
         preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb
         for preset, roles_of in PRESETS.items()
@@ -108,7 +110,7 @@ def _memory(
     parameters: Sequence[ParameterRole],
     selected: Selected,
     *,
-    objective: Objective,
+    with_base: bool,
     read: Survey,
     devices: int,
 ) -> Memory:
@@ -123,7 +125,7 @@ def _memory(
         stored=_loaded_dtype(recipe, bones),
         computed=computed,
         masters=recipe.master_dtype,
-        with_base=asks_base(objective),
+        with_base=with_base,
         activations=activation_bytes(
             bones.config, tokens=read.largest, computed=computed, checkpointing=recipe.gradient_checkpointing
         ),

@@ -17,6 +17,7 @@ from holdfast.recipe import Recipe
 if TYPE_CHECKING:
     from holdfast.data.batches import Batches, SharePrefixes
     from holdfast.data.sources import Source
+    from holdfast.methods.price import PlayPrice
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
     from holdfast.plan.skeleton import Skeleton
@@ -55,10 +56,12 @@ class Common:
 
         return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
 
-    def price(self, recipe: Recipe, names: Sequence[str]) -> Cost:
+    def price(self, recipe: Recipe, names: Sequence[str]) -> Cost | PlayPrice:
         """Return what the model costs when ``names`` learn, with pictures as the recipe's first row has them."""
         from holdfast.data.batches import example_with_pictures
         from holdfast.members import build
+        from holdfast.methods import METHODS, plays
+        from holdfast.methods.price import PlayPrice
         from holdfast.models.cost import cost
         from holdfast.objectives import OBJECTIVES
         from holdfast.objectives.passes import priced
@@ -66,6 +69,7 @@ class Common:
         source = self.source(recipe)
         rows = [] if self.text_only(recipe) else self._rows_of(recipe)
         shares = self.share_prefixes(recipe) != "never"
+        method = build("method", recipe.method, METHODS, allow_code=self.allow_code)
 
         def price(learning: Sequence[str]) -> Cost:
             return self._once(
@@ -76,10 +80,21 @@ class Common:
             )
 
         objective = build("objective", recipe.objective, OBJECTIVES, allow_code=self.allow_code)
-        return priced(price(names), objective, forward=lambda: price(()))
+        own = priced(price(names), objective, forward=lambda: price(()))
+        if not plays(method):
+            return own
+        return PlayPrice(own, scorings=1 + method.asks_base, passes=method.passes)
 
     def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
-        """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`."""
+        """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`.
+
+        Rows that the model itself writes do not.
+        """
+        from holdfast.members import build
+        from holdfast.methods import METHODS, plays
+
+        if plays(build("method", recipe.method, METHODS, allow_code=self.allow_code)):
+            return "never"
         pictured = not self.text_only(recipe)
         asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
         return self._once(
@@ -140,6 +155,7 @@ class Common:
                 *self._rows_of(recipe),
                 *shape,
                 recipe.objective,
+                recipe.method,
                 steps,
                 *names,
             ],

@@ -13,13 +13,12 @@ from holdfast.data.encode import preview
 from holdfast.data.sources import EnvironmentRows, Source
 from holdfast.errors import UserError
 from holdfast.members import build
-from holdfast.methods import METHODS
+from holdfast.methods import METHODS, plays
 from holdfast.methods.actor_critic import ActorCritic, Critic
 from holdfast.methods.group_relative import GroupRelative
 from holdfast.methods.grpo import GRPO
 from holdfast.methods.on_policy import OnPolicy, Setting
 from holdfast.methods.play import Play
-from holdfast.methods.ppo import PPO
 from holdfast.models.cost import Cost, cost
 from holdfast.models.load import Loaded, load
 from holdfast.models.ranks import Ranks
@@ -84,7 +83,7 @@ class Maker:
         recipe, model = start.recipe, start.loaded.model
         self.options = build("method", recipe.method, METHODS, allow_code=start.allow_code)
         self.objective: Objective = build("objective", recipe.objective, OBJECTIVES, allow_code=start.allow_code)
-        self.plays = isinstance(self.options, GRPO | PPO)
+        self.plays = plays(self.options)
         pictured = start.rows.pictured() is not None
         self.share: SharePrefixes = "never" if self.plays else share_prefixes(recipe, model, pictured=pictured)
         self.spent_by = _price(
