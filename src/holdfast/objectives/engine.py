@@ -28,7 +28,7 @@ from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.models import shared_prefix
 from holdfast.models.shared_prefix import Layout, sharing
 from holdfast.objectives.base import OF_THE_BASE, Objective
-from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
+from holdfast.objectives.chunks import ChunkLoss, GradientSpread, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
 from holdfast.objectives.targets import answers, counted_targets, means
 
@@ -71,6 +71,7 @@ class StepLoss:
         objective: The part Σ c·(w·l + penalty) alone, undivided by ranks: what curves show. No graph.
         sums: Sums over the counted tokens (see `Sums`).
         tokens: Counted tokens.
+        spread: Of the tokens' gradients (see `GradientSpread`).
         router_loss: The router balancing loss before its coefficient; None where the model gives none.
     """
 
@@ -78,6 +79,7 @@ class StepLoss:
     objective: Tensor
     sums: Sums
     tokens: int
+    spread: GradientSpread
     router_loss: Tensor | None = None
 
 
@@ -202,7 +204,7 @@ class Engine:
             router_loss = router_loss.detach()
         # Empty, so worth 0: it ties the loss to what forward returned, on which sharding wrappers hang their hooks.
         loss = loss + outputs["logits"][..., :0, :].sum().to(loss.dtype)
-        return StepLoss(loss, part.loss.detach(), part.sums, tokens, router_loss)
+        return StepLoss(loss, part.loss.detach(), part.sums, tokens, part.spread, router_loss)
 
     def logp(self, batch: Batch) -> TokenLogp:
         """Return the log-probability of every counted label, differentiable, in bounded memory.

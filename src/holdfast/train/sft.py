@@ -10,9 +10,12 @@ import torch
 
 from holdfast.data.batches import Batches
 from holdfast.models.cost import Cost
+from holdfast.objectives.chunks import BINS
 from holdfast.objectives.engine import Engine, Totals
 from holdfast.train.method import Batch, MicroLoss
 from holdfast.train.old_policy import OldPolicy
+
+BINS_OF_P = tuple(f"p{100 * place // BINS}" for place in range(BINS))
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,15 @@ class SFT:
             "penalty": out.sums.penalty,
             "target_tokens": out.tokens,
         }
+        for place, name in enumerate(BINS_OF_P):
+            sums |= {f"count_{name}": out.spread.count_K[place], f"squares_{name}": out.spread.squares_K[place]}
         return MicroLoss(out.loss, sums)
 
     def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
         """Return the objective, and a target token's mean of plain NLL, of entropy, and of what the objective makes.
+
+        ``gradient_variance_p0`` … ``_p80``: by fifths of p, how much the gradients of tokens differ from their mean:
+        the mean squared distance within micro-batches; fifths without a token are left out.
 
         Of the weights: their mean, the share below 0.1, and the share that is 0 (masked, or clipped). ``penalty`` is
         there for objectives that have one.
@@ -74,6 +82,11 @@ class SFT:
             "mean_weight": sums["weight"] / tokens,
             "low_weight_share": sums["low_weight"] / tokens,
             "no_weight_share": sums["no_weight"] / tokens,
+        }
+        told |= {
+            f"gradient_variance_{name}": sums[f"squares_{name}"] / sums[f"count_{name}"]
+            for name in BINS_OF_P
+            if sums[f"count_{name}"]
         }
         return told | ({"penalty": sums["penalty"] / tokens} if self.engine.objective.penalizes else {})
 
