@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.evaluate import math_answers
 from holdfast.evaluate.bounded import Helper, OutOfBounds
-from holdfast.evaluate.math_answers import final_answer, math, number, same
+from holdfast.evaluate.math_answers import final_answer, math, number, right_answer, same
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,28 @@ from holdfast.evaluate.math_answers import final_answer, math, number, same
         ("The answer is 7/2.", "7/2"),
         ("Final answer: $-3$", "-3"),
         ("so 12 apples and 30 pears", "30"),
-        (r"\boxed{\text{Tuesday}}", "{Tuesday}"),
+        (r"\boxed{\textbf{Tuesday}}", r"\text{Tuesday}"),
+        (r"\boxed{\$32{,}348}", "32,348"),
+        ("Each gets 6.\n#### 72", "72"),
+        (r"\frac{1}{2}", r"\frac{1}{2}"),
+        ("$x^2+1$", "x^2+1"),
+        ("y = 2x + 3", "y = 2x + 3"),
+        ("3 + 4 = 7", "7"),
+        ("3 + 4 = 7, so 7 apples", "7"),
+        (r"5.4 \text{ cents}", r"5.4 \text{ cents}"),
         ("no number here", None),
         (r"\boxed{", None),
         (r"\boxed{" + "1" * 400 + "}", None),
     ],
 )
-def test_the_final_answer_is_the_last_box_then_what_is_said_then_the_last_number(text, answer):
+def test_the_final_answer_is_the_last_box_then_what_is_said_then_a_formula_then_the_last_number(text, answer):
     assert final_answer(text) == answer
+
+
+def test_only_a_row_may_answer_in_words_alone():
+    assert right_answer("no solution") == "no solution"
+    assert right_answer("It is so.\nHence it is so.") is None
+    assert math(["?"], [r"\boxed{\text{Evelyn}}", r"\boxed{Ann}"], answer=["Evelyn"] * 2) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +65,11 @@ def test_plain_numbers_are_read_exactly(text, value):
         (r"\boxed{1{,}000}", "1000", True),
         (r"\boxed{0.33}", r"\frac{1}{3}", False),
         (r"\boxed{\frac{2}{4}}", "0.5", True),
+        (r"\boxed{\frac{2}{3}}", r"\frac{1}{3}", False),
+        (r"\boxed{50}", r"50\%", True),
+        (r"\boxed{50\%}", "50", True),
+        (r"\boxed{50\%}", "0.5", True),
+        (r"\boxed{0.5}", "50", False),
         ("I think it is 5", "5", True),
         ("It cannot be known.", "5", False),
     ],
@@ -67,6 +86,10 @@ def test_numbers_need_no_helper(reply, right, equal, monkeypatch):
         (r"\sqrt{8}", r"2\sqrt{2}", True),
         (r"(1, 2)", r"(1,2)", True),
         (r"\{1,2,3\}", r"\{3,2,1\}", True),
+        (r"(2,1)", r"(1,2)", False),
+        (r"[1,2)", r"[1,2]", False),
+        (r"5.4", r"5.4 \text{ cents}", True),
+        (r"1+2^{2014}", r"2^{2014}+1", True),
         (r"\pi", "3.14", False),
         (r"x^2", "x^3", False),
         (r"\frac{", "1", False),
