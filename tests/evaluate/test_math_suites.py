@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from holdfast.data.encode import encode_all, prompt_ids
 from holdfast.errors import DataError, RecipeError, UnknownName, UserError
 from holdfast.evaluate import math_suites
 from holdfast.evaluate.evaluate import score_replies
+from holdfast.evaluate.math_answers import number, right_answer, same
 from holdfast.evaluate.math_suites import MATH_SUITES, find_suite, read_problems
 from holdfast.evaluate.prompt_styles import STYLES, find_style, styled
 from holdfast.evaluate.suite import Suite, make
@@ -130,6 +133,46 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(math_suites.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"holdfast\[data\]"):
         suite("math-500")
+
+
+# --- the problems of our own
+
+
+def test_worked_math_has_ten_problems_a_level_and_answers_of_every_kind() -> None:
+    rows = read_problems("worked-math")
+    assert len(rows) == MATH_SUITES["worked-math"].problems == len({row.example.prompt[0]["content"] for row in rows})
+    assert Counter(row.columns["level"] for row in rows) == {1: 10, 2: 10, 3: 10, 4: 10}
+    kinds = {
+        "integer",
+        "fraction",
+        "decimal",
+        "percent",
+        "radical",
+        "interval",
+        "tuple",
+        "expression",
+        "set",
+        "complex",
+    }
+    assert kinds <= {row.columns["kind"] for row in rows}
+
+
+def test_every_worked_solution_is_right_and_so_is_the_answer_alone() -> None:
+    asked = suite("worked-math")
+    rows = read_problems("worked-math")
+    assert success(asked, *(row.example.completion for row in rows)) == 1.0
+    assert success(asked, *(row.columns["answer"] for row in rows)) == 1.0
+    assert all(row.example.completion.count(r"\boxed{") == 1 for row in rows)
+
+
+def test_no_answer_is_accepted_for_another_problem() -> None:
+    answers = [right_answer(row.columns["answer"]) or "" for row in read_problems("worked-math")]
+    # Number against number is exact and free, formula against formula takes 20 ms; a number equals no formula here.
+    numbers = [answer for answer in answers if number(answer) is not None]
+    formulas = [answer for answer in answers if number(answer) is None]
+    pairs = [*itertools.permutations(numbers, 2), *itertools.combinations(formulas, 2)]
+    assert len(pairs) > 500
+    assert [pair for pair in pairs if same(*pair)] == []
 
 
 # --- styles

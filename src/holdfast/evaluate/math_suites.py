@@ -5,6 +5,10 @@ at most 4096 new tokens. Their problems are the files of the Qwen2.5-Math harnes
 names, whose rows may differ in single problems. Ids, splits, columns and sizes were read in dataset cards and in
 programs that load them (2026-11), not downloaded. OlympiadBench is the text-only English part; sources say 674 or 675
 rows. Minerva's answers are read as they stand, without units or tolerances of their own.
+
+``worked-math`` needs no network: forty problems of our own, ten at each ``level`` from 1 (school) to 4 (contest), with
+worked solutions; ``kind`` says what form the answer has. They try out a pipeline and follow a small model; they are too
+few to rank large ones.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ MATH_SUITES: Mapping[str, MathSuite] = {
     "olympiadbench": MathSuite("math-ai/olympiadbench", "test", 674),
     "aime-2024": MathSuite("HuggingFaceH4/aime_2024", "train", 30),
     "amc-2023": MathSuite("math-ai/amc23", "test", 40),
+    "worked-math": MathSuite("worked_math.jsonl", "test", 40, shipped=True),
 }
 
 
