@@ -110,6 +110,22 @@ HOSTILE = {
     "100,000 brackets": r"\boxed{" + "(" * 100_000 + "1" + ")" * 100_000 + "}",
     "brackets that fit": r"\boxed{" + "(" * 140 + "x" + ")" * 140 + "}",
     "fractions of fractions": r"\boxed{" + r"\frac{1}{1+" * 20 + "x" + "}" * 20 + "}",
+    "a factorial of a factorial": r"\boxed{99!!}",
+    "a factorial between brackets": r"\boxed{\left(10^{10}\right)!}",
+    "a factorial of a power": r"\boxed{10^{9}!}",
+    "a choice among too many": r"\boxed{\binom{99999999}{50000000}}",
+    "a Gamma function": r"\boxed{\Gamma(10^{10})}",
+    "a huge negative exponent": r"\boxed{2^{-99999999}}",
+    "a product to a huge bound": r"\boxed{\prod_{k=1}^{100000000} k}",
+    "an integral without end": r"\boxed{\int_0^{\infty} e^{-x^x} dx}",
+    "a tower of fractions": r"\boxed{" + r"\frac{1}{" * 39 + "x" + "}" * 39 + "}",
+    "powers of powers in brackets": r"\boxed{(((9^{99})^{99})^{99})^{99}}",
+    "a huge number in words": "The answer is ten to the power of ten to the power of ten.",
+    "superscript digits": "\\boxed{5⁵⁵⁵⁵⁵⁵}",
+    "digits of another script": "\\boxed{٣^{٩٩٩٩٩٩٩٩}}",
+    "marks of no width": "\\boxed{\u200b\u202ex\u200b}",
+    "a float's exponent": r"\boxed{1e999999999}",
+    "250 signs": r"\boxed{" + "-" * 250 + "1}",
     "code": r"\boxed{__import__('os').system('touch hacked')}",
     "a format string": r"\boxed{%s%s%n{0}}",
     "a megabyte of digits": r"\boxed{" + "9" * 1_000_000 + "}",
@@ -126,6 +142,38 @@ def test_a_hostile_answer_is_wrong_within_its_bound_and_the_next_one_is_judged(n
     assert time.monotonic() - begin < math_answers.SECONDS + 60
     assert same("1+x", "x+1")
     assert list(tmp_path.iterdir()) == []
+
+
+HARMLESS = [
+    "12!",
+    "n!",
+    r"\frac{8!}{3!}",
+    "2^{100}",
+    "(x+1)^{3}",
+    r"\binom{10}{3}",
+    r"\sqrt{2+\sqrt{3}}",
+    "x^{2}+y^{2}",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_an_honest_formula_is_compared(text):
+    assert not math_answers._is_a_bomb(text)
+
+
+def test_what_outlasts_the_bound_is_wrong_and_the_next_one_gets_a_new_helper(monkeypatch):
+    math_answers._helper.cache_clear()
+    monkeypatch.setattr(math_answers, "SECONDS", 0.5)
+    try:
+        assert same("1+x", "x+1") or same("1+x", "x+1")  # started, whatever the machine's load
+        first = math_answers._helper()._process.pid
+        assert not same("(x+y+z+w)^{399}", "(x+y+z+w+1)^{399}")
+        assert math_answers._helper()._process is None, "it was ended"
+        math_answers._helper().seconds = 60
+        assert same("1+x", "x+1")
+        assert math_answers._helper()._process.pid != first
+    finally:
+        math_answers._helper.cache_clear()
 
 
 def test_a_helper_that_hangs_or_dies_is_replaced(tmp_path, monkeypatch):

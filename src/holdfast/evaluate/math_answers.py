@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -40,7 +41,11 @@ _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 """Letters beside each other that are no command: in mathematics, words stand in ``\\text{…}``."""
 _SET_AS_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|normal)?|mathrm|mbox)\s*(?=\{)")
 _IN_TEXT = re.compile(r"\\text\{[^{}]*\}")
-_POWERS = re.compile(r"(\d?)\s*\^\s*\{?\s*\(?\s*(\d+)")
+_POWERS = re.compile(r"(\d?)\s*\^\s*\{?\s*\(?\s*[-+−]?\s*(\d+)")
+_FACTORIAL = re.compile(r"(?<![\d.^}!])(?:\d{1,3}|[a-zA-Z])\s*!(?!\s*!)")
+"""The only ones that are worked out: of a number of three digits, or of a letter."""
+_RUNAWAY = re.compile(r"binom.*\d{5}|Gamma|\\(?:prod|sum|int|lim)(?![a-zA-Z])", re.DOTALL)
+"""What a grammar accepts and a computer algebra then works on without end; no final answer needs it."""
 _WORTHLESS = re.compile(r"\\(?:left|right|quad|qquad|displaystyle)(?![a-zA-Z])|\\[,;!$]|[$~]")
 
 
@@ -166,13 +171,22 @@ def _boxed(text: str) -> str | None:
 
 
 def _is_a_bomb(text: str) -> bool:
-    """Whether comparing would be absurd work: deep brackets, towers of powers, huge exponents, factorials of much."""
+    """Whether comparing would be absurd work: deep brackets, towers of powers, huge exponents, factorials of much.
+
+    It saves time alone: what it does not know ends at the helper's bound.
+    """
+    if _depth(text) > DEEPEST or _RUNAWAY.search(text) or text.count("!") > len(_FACTORIAL.findall(text)):
+        return True
     if text.count("^") > 4 or ("^" in text and re.search(r"\^[^+\-*=]*\^", text)):
         return True
     bounds = {True: LARGEST_POWER_OF_A_NUMBER, False: LARGEST_POWER}
-    return any(int(power[:9]) > bounds[bool(base)] for base, power in _POWERS.findall(text)) or bool(
-        re.search(r"(?:\d{3,}|\))\s*\}?\s*!", text)
-    )
+    return any(int(power[:9]) > bounds[bool(base)] for base, power in _POWERS.findall(text))
+
+
+def _depth(text: str) -> int:
+    """Return how many opening brackets, of any kind, are open at once at most."""
+    steps = ((mark in "([{") - (mark in ")]}") for mark in text)
+    return max(itertools.accumulate(steps, initial=0))
 
 
 @functools.cache
