@@ -128,8 +128,12 @@ def same(reply: str | None, right: str | None) -> bool:
         # A question that asks for a percentage may be answered with or without its sign.
         signs = reply.endswith("%") - right.endswith("%")
         return first == second or (signs != 0 and first * Fraction(100) ** signs == second)
-    if _is_a_bomb(reply):
-        return False
+    return not _is_a_bomb(reply) and _same_formula(reply, right)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _same_formula(reply: str, right: str) -> bool:
+    """Ask the helper, once for each pair: of many samples of a problem, most give one of few answers."""
     try:
         return bool(_helper().ask({"gold": right, "reply": reply})["correct"])
     except OutOfBounds:
