@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
+import tiny_base
 from holdfast.data.encode import encode_all, prompt_ids
 from holdfast.errors import DataError, RecipeError, UnknownName, UserError
 from holdfast.evaluate import math_suites
-from holdfast.evaluate.evaluate import score_replies
+from holdfast.evaluate.evaluate import evaluate, score_replies
 from holdfast.evaluate.math_answers import number, right_answer, same
 from holdfast.evaluate.math_suites import MATH_SUITES, find_suite, read_problems
 from holdfast.evaluate.prompt_styles import STYLES, find_style, styled
 from holdfast.evaluate.suite import Suite, make
 from holdfast.models import word_tokenizer
+from holdfast.models.load import load
 from holdfast.plan import check
 from holdfast.recipe import Data, Recipe, SuiteSpec
 from holdfast.records import RAW, Example, Message
@@ -290,3 +295,29 @@ def test_outside_a_recipe_the_same_faults_are_raised(tmp_path: Path) -> None:
         suite(write(tmp_path, "math-500"), promt_style="boxed")
     with pytest.raises(UserError, match="Write scorer: math"):
         suite("math-500", scorer="contains")
+
+
+def test_the_recipe_of_the_docs_is_accepted_and_the_tables_are_complete() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    section = page.split("\n## Mathematics suites\n")[1].split("\n## ")[0]
+    (example,) = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    checked = check({**recipe(), **yaml.safe_load(example)}, source="docs")
+    assert checked.suites["math500"].decoding.samples == 16
+    for name, entry in MATH_SUITES.items():
+        place = "none: in the package" if entry.shipped else f"{entry.source}, {entry.split}"
+        assert f"| `{name}` | {place} | {entry.problems} |" in section
+    assert all(f"`{name}`" in section for name in STYLES)
+
+
+# --- asked of a model
+
+
+def test_a_model_is_asked_in_a_style_and_its_samples_are_scored(tmp_path: Path) -> None:
+    loaded = load(str(tiny_base.write(tmp_path)), dtype="float32")
+    decoding = {"temperature": 1.0, "samples": 2, "max_new_tokens": 3}
+    asked = suite("worked-math", size=3, prompt_style="Q: {problem} A:", decoding=decoding)
+    result = evaluate(loaded.model, loaded.tokenizer, asked, batch_size=6, compute_dtype=torch.float32)
+    assert len(result.samples) == 6
+    assert result.samples[0].prompt.startswith("Q: A shelf holds")
+    assert {"eval_it_success", "eval_it_pass_at_2"} <= set(result.estimates)
+    assert result.estimates["eval_it_pass_at_2"].n == 3
