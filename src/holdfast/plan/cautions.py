@@ -115,7 +115,7 @@ def _blind(recipe: Recipe) -> Iterator[str]:
             yield f"suite {name} asks the very rows that are learned: it measures memory, not skill"
         named = None if suite.path is None else find_suite(suite.path)
         if named is not None and suite.size < named.problems:
-            yield f"suite {name} asks the first {suite.size} of {named.problems} problems of {suite.path}; write size"
+            yield f"suite {name} asks the first {suite.size} of {suite.path}; size: {named.problems} asks all of it"
         if suite.decoding.samples > 1 and suite.decoding.temperature == 0:
             yield f"suite {name} draws {suite.decoding.samples} greedy answers a problem: they are all alike"
     if recipe.stop is not None and recipe.evaluate_at == "end":
