@@ -5,9 +5,9 @@ evaluated is that very text; `BOXED` is the content of a user message in the mod
 
 What is known of the three styles of Wu et al. 2025 (*Dynamic fine-tuning*), as of 2026-11:
 
-- ``qwen-boxed`` and ``deepseek-math`` are, character for character, the templates of the Qwen2.5-Math harness and its
-  copies (eight and six public copies were read). With a Qwen tokenizer the first is also what its chat template makes
-  of a system and a user message.
+- ``qwen-boxed`` and ``deepseek-math`` are, character for character, the templates of the Qwen2.5-Math harness as its
+  public copies hold them (excerpts of ten and of eight agree; the authors' own copy could not be read). With a Qwen
+  tokenizer the first is also what its chat template makes of a system and a user message.
 - ``llama-base-boxed`` is a name in the authors' scripts; **its text could not be found**. The wording here is ours: a
   number obtained with it is not comparable digit by digit with their Llama rows. Whoever has the text writes it in the
   recipe instead of a name.
