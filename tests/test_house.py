@@ -47,5 +47,5 @@ def test_the_quickstart_recipes_differ_from_full_in_one_key(name: str) -> None:
 
 def test_the_package_holds_what_it_ships() -> None:
     tracked = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for needed in ("py.typed", "page.html.j2"):
+    for needed in ("py.typed", "page.html.j2", "worked_math.jsonl"):
         assert needed in tracked

@@ -37,8 +37,12 @@ class Picture(Protocol):
         """Return in short what it shows, for people who read samples."""
 
 
+RAW = "raw"
+"""Role of a message that is the whole prompt as text, special tokens included: no chat template touches it."""
+
+
 class Message(TypedDict):
-    """One chat message. ``role`` is ``system``, ``user`` or ``assistant``; ``images`` stand before ``content``."""
+    """One chat message; ``images`` stand before ``content``. ``role``: ``system``, ``user``, ``assistant`` or `RAW`."""
 
     role: str
     content: str
@@ -265,6 +269,7 @@ def finite(value: float | None) -> float | None:
 
 
 __all__ = [
+    "RAW",
     "Decision",
     "Estimate",
     "Example",

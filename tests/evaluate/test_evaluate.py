@@ -199,6 +199,32 @@ def test_repeated_samples_that_are_all_right_still_have_an_interval():
     assert 0 < estimate.low < 1
 
 
+def test_pass_at_k_of_a_suite_is_the_mean_over_problems_with_an_interval_over_keys():
+    asked = suite(samples=4, size=40)
+    right = [number % 40 % (number // 40 + 2) == 0 for number in range(160)]
+    replies = [(reply,) if ok else ("x",) for ok, (reply,) in zip(right, demonstrations(asked), strict=True)]
+    estimates = score_replies(asked, replies).estimates
+    assert [name for name in estimates if "pass_at" in name] == ["eval_toy_pass_at_2", "eval_toy_pass_at_4"]
+    for k in (2, 4):
+        # Over all ways to keep k of a problem's four answers: how many hold a right one?
+        kept = [any(own) for start in range(0, 160, 4) for own in itertools.combinations(right[start : start + 4], k)]
+        told = estimates[f"eval_toy_pass_at_{k}"]
+        assert told.value == pytest.approx(sum(kept) / len(kept))
+        assert (told.n, told.clusters) == (40, len({problem.key for problem in asked.problems()}))
+        assert told.low < told.value < told.high
+    assert estimates["eval_toy_success"].value == sum(right) / 160, "avg@4"
+
+
+def test_pass_at_k_of_a_split_suite_is_told_of_both_halves():
+    asked = suite(samples=2, halves=True, size=60)
+    replies = [
+        (r,) if asked.half_of(e.problem) == "report" else ("x",)
+        for e, (r,) in zip(asked.episodes(), demonstrations(asked), strict=True)
+    ]
+    estimates = score_replies(asked, replies).estimates
+    assert (estimates["eval_toy_pass_at_2"].value, estimates["eval_toy_pass_at_2_select"].value) == (1.0, 0.0)
+
+
 def test_replies_that_do_not_fit_the_suite_are_refused():
     with pytest.raises(DataError, match="2 replies for 40 questions"):
         score_replies(suite(), [("a",), ("b",)])

@@ -61,6 +61,14 @@ def test_what_is_not_measured_is_warned_about() -> None:
     assert "stop can do nothing" in warned(evaluate_at="end", stop={"signal": "patience"})[0]
 
 
+def test_a_named_suite_that_is_cut_short_and_greedy_samples_are_warned_about() -> None:
+    suite = {"path": "math-500", "scorer": "math", "purpose": "ood"}
+    assert "the first 400 of math-500; size: 500 asks all of it" in warned(suites={"m": suite})[0]
+    assert warned(suites={"m": {**suite, "size": 500}}) == []
+    several = {**suite, "size": 500, "decoding": {"samples": 4}}
+    assert "draws 4 greedy answers" in warned(suites={"m": several})[0]
+
+
 def test_a_suite_too_small_to_tell_arms_apart_is_warned_about() -> None:
     small = {**GOOD["suites"], "ood": {"path": "o.jsonl", "purpose": "ood", "size": 50}}
     assert "few problems: ood 50 (± 13 points);" in warned(suites=small)[0]

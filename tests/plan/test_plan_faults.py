@@ -102,11 +102,11 @@ def test_a_stop_block_without_a_signal_names_the_misspelled_key() -> None:
 
 def test_files_that_are_not_there_are_named_with_their_neighbors(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    found = faults_of(
-        data={"path": str(tmp_path / "trian.jsonl")}, suites={"id": {"path": str(tmp_path), "purpose": "id"}}
-    )
+    suites = {"id": {"path": str(tmp_path / "tarin.jsonl"), "purpose": "id"}}
+    found = faults_of(data={"path": str(tmp_path / "trian.jsonl")}, suites=suites)
     assert 'Did you mean "train.jsonl"?' in found["data.path"]
-    assert "is no file" in found["suites.id.path"]
+    assert 'Did you mean "train.jsonl"?' in found["suites.id.path"]
+    assert "is no file" in faults_of(data={"path": str(tmp_path)})["data.path"]
 
 
 def test_a_block_with_neither_or_both_sources_is_refused() -> None:

@@ -77,6 +77,17 @@ def test_the_address_follows_the_rows_of_a_file_and_not_the_place_of_the_run(tmp
     assert address(Recipe.model_validate(values)) != before
 
 
+def test_the_address_follows_a_folder_of_rows_and_knows_a_suite_by_name_without_a_network(tmp_path: Path) -> None:
+    def of(path: str) -> str:
+        return address(Recipe.model_validate({**BASE, "suites": {"m": {"path": path, "purpose": "ood"}}}))
+
+    (tmp_path / "test.jsonl").write_text('{"problem": "1?", "answer": "1"}\n')
+    before = of(str(tmp_path))
+    (tmp_path / "test.jsonl").write_text('{"problem": "1?", "answer": "2"}\n')
+    assert of(str(tmp_path)) != before
+    assert len({of(name) for name in ("math-500", "minerva-math", "worked-math")}) == 3
+
+
 def test_flags_win_over_axes_and_reach_every_arm_and_suite(tmp_path: Path) -> None:
     suites = {name: {"environment": "general_points", "purpose": "id"} for name in ("one", "two")}
     file = study(tmp_path, base={**BASE, "suites": suites}, axes={"trainable": ["full", "mlp"]}, seeds=[0, 1])

@@ -3,7 +3,8 @@
 With a chat template, the prompt is ``template(messages, add_generation_prompt=True)`` and an example is
 ``template(messages + answer)``. The tokens of the prompt must be the first tokens of the example, so that what the
 model is trained to continue is, token for token, what it is asked to continue at evaluation. Without a chat template,
-a single user message is taken as it is: ``tokens(prompt) + tokens(completion) + end``.
+a single user message is taken as it is: ``tokens(prompt) + tokens(completion) + end``. So is, under any tokenizer, a
+prompt whose one message has the role `holdfast.records.RAW`.
 
 Messages with pictures need a processor in the tokenizer's place; it brings its chat template. In the template a picture
 is a placeholder before the text of its message, and in the prompt's tokens it is as many tokens as the processor gives
@@ -19,7 +20,7 @@ from typing import Any
 from holdfast.data.chat import has_template, rendered
 from holdfast.data.pictures import Pictured, processor_of, tokenizer_of
 from holdfast.errors import DataError
-from holdfast.records import Example, Message, Picture
+from holdfast.records import RAW, Example, Message, Picture
 
 SHOWN = 10
 """Faulty rows that one error names."""
@@ -76,7 +77,7 @@ def questions(tokenizer: Any, conversations: Sequence[Sequence[Message]]) -> lis
     if not conversations:
         return []
     names = [f"conversation {number}" for number in range(len(conversations))]
-    if not has_template(tokenizer):
+    if _as_text(tokenizer, conversations):
         texts = [_plain(conversation, name) for name, conversation in zip(names, conversations, strict=True)]
         return [Encoded(tuple(ids), len(ids)) for ids in _tokens(tokenizer, texts, special=True)]
     texts = rendered(tokenizer, conversations, names, asks=True)
@@ -109,7 +110,8 @@ def encode_all(examples: Sequence[Example], tokenizer: Any, *, max_length: int |
     rows: list[Encoded] = []
     for start in range(0, len(examples), BULK):
         part = examples[start : start + BULK]
-        rows += _with_template(part, tokenizer, stops) if has_template(tokenizer) else _without(part, tokenizer)
+        text = _as_text(tokenizer, [example.prompt for example in part])
+        rows += _without(part, tokenizer) if text else _with_template(part, tokenizer, stops)
     _refuse_long(examples, rows, max_length)
     return rows
 
@@ -199,7 +201,19 @@ def _tokens(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int
     return [list(row) for row in ids]
 
 
+def _as_text(tokenizer: Any, conversations: Sequence[Sequence[Message]]) -> bool:
+    """Whether prompts are tokenized as they are written: without a chat template, or because they say so."""
+    raw = sum(conversation[0]["role"] == RAW for conversation in conversations)
+    if 0 < raw < len(conversations):
+        raise DataError(f"{raw} of {len(conversations)} prompts are raw text; they cannot be asked together with chats")
+    return raw > 0 or not has_template(tokenizer)
+
+
 def _plain(conversation: Sequence[Message], name: str) -> str:
+    if conversation[0]["role"] == RAW:
+        if len(conversation) > 1:
+            raise DataError(f"{name}: a raw prompt stands alone, and {len(conversation) - 1} messages follow it")
+        return conversation[0]["content"]
     if len(conversation) != 1 or conversation[0]["role"] != "user":
         roles = ", ".join(message["role"] for message in conversation)
         raise DataError(

@@ -1,10 +1,13 @@
 """The user's own file: one JSON object a line, in the forms that TRL and the published data use.
 
-Three forms of row are read, and may be mixed:
+Four forms of row are read, and may be mixed:
 
 - ``{"prompt": …, "completion": …}``, each a string or a list of messages (the completion: one assistant message);
 - ``{"messages": [{"role": …, "content": …}, …]}``, of which the last, the assistant's, is learned;
-- ``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, as LLaVA and others publish.
+- ``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, as LLaVA and others publish;
+- ``{"problem": …, "solution": …, "answer": …}``, as mathematics is published: also ``question`` for the problem (after
+  its ``context``), ``final_answer``, a list, for the answer, and one of solution and answer alone. What is learned is
+  the solution, else the answer; the answer, as text, is also a column.
 
 A row may ask about pictures: ``"image": "path"`` or ``"images": ["path", …]``, local files, relative to the rows' own.
 They stand before the text of the first user message; a mark ``<image>`` there, as LLaVA writes it, is taken out.
@@ -15,7 +18,7 @@ All other keys of a row are columns: training ignores them, a scorer gets them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +30,7 @@ ROLES = ("system", "user", "assistant")
 PUBLISHED_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
 MARK = "<image>"
 FORMS = ("prompt", "completion", "messages", "conversations")
+PROBLEMS, SOLUTIONS, ANSWERS = ("problem", "question"), ("solution",), ("answer", "final_answer")
 SHOWN = 10
 """Faulty rows that one error names."""
 
@@ -65,22 +69,35 @@ def read_table(path: str | Path) -> list[Row]:
         raw = file.read_bytes()
     except OSError as fault:
         raise DataError(f"cannot read the data file {file}: {fault.strerror or fault}") from fault
+    return _usable(_pieces(raw), str(file), file.parent)
+
+
+def rows_of(values: Iterable[dict[str, Any]], source: str) -> list[Row]:
+    """As `read_table`, of rows that were read elsewhere, for example by `datasets`.
+
+    Args:
+        values: The rows as JSON would hold them; pictures are paths.
+        source: Where they came from, for error messages.
+    """
+    return _usable(enumerate(values, 1), source, Path())
+
+
+def _usable(pieces: Iterable[tuple[int, bytes | dict[str, Any]]], name: str, folder: Path) -> list[Row]:
     rows: list[Row] = []
     faults: list[str] = []
-    for place, line in _pieces(raw):
-        source = f"{file}:{place}"
+    for place, line in pieces:
         try:
-            rows.append(_row(_parsed(line), source, file.parent))
+            rows.append(_row(_parsed(line), f"{name}:{place}", folder))
         except _Fault as fault:
             faults.append(f"  line {place}: {fault}")
     if faults:
         more = [f"  … and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         many = "1 row" if len(faults) == 1 else f"{len(faults)} rows"
         raise DataError(
-            "\n".join([f"{file}: {many} of {len(rows) + len(faults)} cannot be used", *faults[:SHOWN], *more])
+            "\n".join([f"{name}: {many} of {len(rows) + len(faults)} cannot be used", *faults[:SHOWN], *more])
         )
     if not rows:
-        raise DataError(f'{file} holds no rows; write one JSON object a line: {{"prompt": "…", "completion": "…"}}')
+        raise DataError(f'{name} holds no rows; write one JSON object a line: {{"prompt": "…", "completion": "…"}}')
     return rows
 
 
@@ -125,9 +142,11 @@ def _row(row: dict[str, Any], source: str, folder: Path) -> Row:
         prompt, completion = _split(_published(row["conversations"]), "conversations")
     elif "prompt" in row and "completion" in row:
         prompt, completion = _prompt(row["prompt"]), _completion(row["completion"])
+    elif any(key in row for key in PROBLEMS) and any(key in row for key in (*SOLUTIONS, *ANSWERS)):
+        return _mathematics(row, source)
     else:
         found = ", ".join(map(str, row)) or "none"
-        raise _Fault(f"needs prompt and completion, or messages; its keys are: {found}")
+        raise _Fault(f"needs prompt and completion, or messages, or problem and solution; its keys are: {found}")
     if not prompt:
         raise _Fault("nothing is asked: there is no message before the answer")
     if not completion.strip():
@@ -135,6 +154,27 @@ def _row(row: dict[str, Any], source: str, folder: Path) -> Row:
     prompt = _showing(prompt, _pictures(row.get("images") or row.get("image"), folder))
     columns = {key: value for key, value in row.items() if key not in FORMS}
     return Row(Example(prompt, completion, source), columns)
+
+
+def _mathematics(row: dict[str, Any], source: str) -> Row:
+    problem = "\n".join((*_texts(row, ("context",)), *_texts(row, PROBLEMS)[:1]))
+    answer = ", ".join(_texts(row, ANSWERS))
+    completion = next(iter(_texts(row, SOLUTIONS)), answer)
+    if not problem or not completion:
+        raise _Fault("the problem is empty" if not problem else "solution and answer are empty")
+    columns = {**row, "answer": answer} if answer else row
+    return Row(Example((Message(role="user", content=problem),), completion, source), columns)
+
+
+def _texts(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    """Return what the first of these columns that says something says: one text, or those of a list."""
+    for key in keys:
+        value = row.get(key)
+        parts = value if isinstance(value, list) else [] if value is None else [value]
+        said = [f"{part:.15g}" if type(part) in (int, float) else _text(part, key).strip() for part in parts]
+        if any(said):
+            return [text for text in said if text]
+    return []
 
 
 def _pictures(value: Any, folder: Path) -> tuple[PictureFile, ...]:

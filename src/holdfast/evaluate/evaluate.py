@@ -1,9 +1,10 @@
 """Ask a model the problems of a suite, grade the replies, and estimate rates with intervals.
 
-Estimates are named ``eval_<suite>_<metric>``: ``success`` (first attempt), ``success_at_<k>`` (any of k attempts),
-``format_ok``, each fact that the verdicts hold, each of an episode's ``counts`` (pooled), and ``score`` where an
-outsider's scorer grades between 0 and 1. Of a suite that is split, the plain name holds the report half, and
-``…_select`` the half that a signal may read.
+Estimates are named ``eval_<suite>_<metric>``: ``success`` (first attempt; the mean over several samples, also known as
+avg@k), ``pass_at_<k>`` (at least one of k samples is right, for powers of two), ``success_at_<k>`` (any of k
+attempts with feedback), ``format_ok``, each fact that the verdicts hold, each of an episode's ``counts`` (pooled), and
+``score`` where an outsider's scorer grades between 0 and 1. Of a suite that is split, the plain name holds the report
+half, and ``…_select`` the half that a signal may read.
 
 Of a problem of several steps, success means that every step was right at the first attempt. A teacher-forced suite asks
 each step alone instead, so that its success is the share of steps.
@@ -21,6 +22,7 @@ from holdfast.data.encode import encode_all
 from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.evaluate.file_problems import NOT_APPLICABLE
+from holdfast.evaluate.pass_at_k import by_problem, sizes
 from holdfast.evaluate.suite import SELECT, Suite
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.records import Example, Outcome, Sample, Verdict, in_words
@@ -199,6 +201,12 @@ def _estimates(suite: Suite, samples: Sequence[Sample], suffix: str) -> Iterator
         known = [(value, sample.key) for value, sample in zip(values, samples, strict=True) if value is not None]
         numbers, keys = [float(value) for value, _ in known], [key for _, key in known]
         yield f"eval_{suite.name}_{metric}{suffix}", _estimate(suite, numbers, keys)
+    for k in sizes(suite.decoding.samples):
+        passed = by_problem(samples, k)
+        yield (
+            f"eval_{suite.name}_pass_at_{k}{suffix}",
+            _estimate(suite, [v for v, _ in passed], [key for _, key in passed]),
+        )
     for count in dict.fromkeys(name for sample in samples for name in sample.counts):
         tallies = [(sample.key, *sample.counts.get(count, (0, 0))) for sample in samples]
         trials = [(float(k < hits), key) for key, hits, of in tallies for k in range(of)]

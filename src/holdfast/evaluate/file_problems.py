@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from holdfast.data.fingerprint import plain
-from holdfast.data.rows import Row, read_table
+from holdfast.data.rows import Row
 from holdfast.environments.base import Revision
-from holdfast.errors import DataError
+from holdfast.errors import DataError, Fault, UnknownName, did_you_mean
+from holdfast.evaluate.math_suites import find_suite, missing, read_problems
+from holdfast.evaluate.prompt_styles import HOLE, STYLES, find_style, is_whole, styled
 from holdfast.evaluate.scorers import find_scorer
+from holdfast.recipe import SuiteSpec
 from holdfast.records import Message, Outcome, Problem, Verdict
 
 RULE = "as written"
@@ -24,6 +26,38 @@ NOT_APPLICABLE = "not_applicable"
 """Code of the verdict on a row that the scorer cannot judge: the row does not count."""
 
 
+OPTIONS = ("prompt_style",)
+"""Keys of a suite with a path beyond the schema."""
+
+
+def file_faults(path: str, block: Mapping[str, Any]) -> Iterator[Fault]:
+    """Return what is wrong with a suite that has a path, beside the place itself; ``where`` is the key at fault.
+
+    Args:
+        path: A file, a folder, or a suite's name.
+        block: The suite's keys, those that are not given left out or at their defaults.
+    """
+    for key in block.keys() - SuiteSpec.model_fields.keys() - set(OPTIONS):
+        yield Fault(str(key), f"a suite with a path has no key {key!r}", did_you_mean(str(key), OPTIONS))
+    needed = missing(path)
+    if needed is not None:
+        yield Fault("path", needed)
+    if find_suite(path) is not None and block.get("scorer", "exact") in ("exact", "contains"):
+        yield Fault("scorer", f"{path} is graded by its final answers", "Write scorer: math.")
+    style = block.get("prompt_style")
+    if style is None:
+        return
+    if not isinstance(style, str):
+        yield Fault("prompt_style", f"{style!r} is no style", f"Known: {', '.join(sorted(STYLES))}.")
+        return
+    try:
+        find_style(style)
+    except UnknownName as fault:
+        yield Fault("prompt_style", fault.problem, f"{fault.fix} Or a text with {HOLE} in it.")
+    if is_whole(style) and block.get("attempts", 1) != 1:
+        yield Fault("attempts", "the style is the whole prompt, which nothing can follow", "Leave out attempts.")
+
+
 @dataclass(frozen=True)
 class FileProblems:
     """Rows of a JSONL file, asked in their order and judged by a scorer. Implements the contract of an environment.
@@ -31,9 +65,11 @@ class FileProblems:
     Rows with the same prompt are one problem for statistics and halves.
 
     Attributes:
-        path: See `holdfast.data.rows.read_rows`.
+        path: A file (`holdfast.data.rows.read_rows`), or another place that `read_problems` knows.
         scorer: A name of ``SCORERS``, or ``module:function`` with ``allow_code``.
         allow_code: Whether the scorer may be an outsider's.
+        prompt_style: How a row is asked (`holdfast.evaluate.prompt_styles`); as it is written if None. A style words
+            the last message of a row that has no other but system messages, which it leaves out.
     """
 
     name: ClassVar[str] = "file"
@@ -41,6 +77,7 @@ class FileProblems:
     path: str
     scorer: str = "exact"
     allow_code: bool = False
+    prompt_style: str | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -49,12 +86,12 @@ class FileProblems:
 
     @cached_property
     def rows(self) -> Sequence[Row]:
-        """The file's rows, read once.
+        """The rows, read once.
 
         Raises:
-            DataError: see `holdfast.data.rows.read_rows`.
+            UserError: see `holdfast.evaluate.math_suites.read_problems`.
         """
-        return read_table(Path(self.path))
+        return read_problems(self.path)
 
     def sample(self, rule: str, split: str, index: int, *, seed: int) -> Problem:
         """Return row ``index``.
@@ -69,8 +106,20 @@ class FileProblems:
         return Problem(self.name, rule, split, index, seed, key=key)
 
     def prompt(self, problem: Problem) -> tuple[Message, ...]:
-        """Return the row's messages before the answer."""
-        return self.rows[problem.index].example.prompt
+        """Return the row's messages before the answer, or what the style makes of its question.
+
+        Raises:
+            DataError: a style cannot word a row of several turns, or with pictures.
+        """
+        asked = self.rows[problem.index].example.prompt
+        if self.prompt_style is None:
+            return asked
+        turns = [message for message in asked if message["role"] != "system"]
+        if len(turns) != 1 or turns[0].get("images"):
+            raise DataError(
+                f"{self.rows[problem.index].example.source}: a prompt style words one question without pictures"
+            )
+        return styled(turns[0]["content"], self.prompt_style)
 
     def demonstrate(self, problem: Problem) -> str:
         """Return the row's answer."""

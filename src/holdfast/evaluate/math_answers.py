@@ -1,6 +1,8 @@
 """Whether a worked solution ends in the right answer: what it boxes, compared as numbers, else as formulas.
 
-The final answer of a reply is its last ``\\boxed{…}``, else what follows the last "answer is", else the last number.
+The final answer of a reply is its last ``\\boxed{…}``, else what follows the last "answer is" (or GSM8K's ``####``),
+else the whole reply if it is one line of mathematics without words, else the last number. That of a row may also be one
+line of words.
 Numbers (integers, decimals, fractions, percentages, with thousands separators) are compared exactly, here. Everything
 else goes to Math-Verify (extra ``math``) in a process of its own with a hard bound (`holdfast.evaluate.bounded`): a
 reply that takes longer than `SECONDS`, or more than two gigabytes, is wrong. Nothing of a reply is ever evaluated.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -25,17 +28,25 @@ LONGEST = 300
 DEEPEST = 40
 """Brackets of one kind; a grammar's time can grow with two to the power of their depth."""
 LARGEST_POWER = 400
-"""Exponents above this are no answer to any problem that has one number as its solution."""
+"""Exponents of a formula above this are not multiplied out."""
+LARGEST_POWER_OF_A_NUMBER = 10_000
+"""Exponents of a number may be larger: contests ask for ``2^{2014} - 1``."""
 
 _NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+−]?\.\d+"
 _PLAIN = re.compile(rf"({_NUMBER})(?:\s*/\s*(\d+))?\s*(\\?%)?")
 _FRACTION = re.compile(r"([-+−]?)\\[dt]?frac\{?(\d+)\}?\{(\d+)\}")
 _LAST_NUMBER = re.compile(rf"(?:{_NUMBER})(?:\s*/\s*\d+)?")
-_SAID = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*:?\s*([^\n]+)", re.IGNORECASE)
-_POWERS = re.compile(r"\^\s*\{?\s*\(?\s*(\d+)")
-_WORTHLESS = re.compile(
-    r"\\(?:left|right|,|;|!|quad|qquad|displaystyle|text(?:bf|rm|it)?|mathrm|mbox)(?![a-zA-Z])|[$~]"
-)
+_SAID = re.compile(r"(?:\banswer\s*(?:is|:|=)|####)\s*:?\s*([^\n]+)", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
+"""Letters beside each other that are no command: in mathematics, words stand in ``\\text{…}``."""
+_SET_AS_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|normal)?|mathrm|mbox)\s*(?=\{)")
+_IN_TEXT = re.compile(r"\\text\{[^{}]*\}")
+_POWERS = re.compile(r"(\d?)\s*\^\s*\{?\s*\(?\s*[-+−]?\s*(\d+)")
+_FACTORIAL = re.compile(r"(?<![\d.^}!])(?:\d{1,3}|[a-zA-Z])\s*!(?!\s*!)")
+"""The only ones that are worked out: of a number of three digits, or of a letter."""
+_RUNAWAY = re.compile(r"binom.*\d{5}|Gamma|\\(?:prod|sum|int|lim)(?![a-zA-Z])", re.DOTALL)
+"""What a grammar accepts and a computer algebra then works on without end; no final answer needs it."""
+_WORTHLESS = re.compile(r"\\(?:left|right|quad|qquad|displaystyle)(?![a-zA-Z])|\\[,;!$]|[$~]")
 
 
 def math(
@@ -57,7 +68,7 @@ def math(
         [1.0]
     """
     said = (one if isinstance(one, str) else one[-1]["content"] for one in completions)
-    return [float(same(final_answer(reply), final_answer(right))) for reply, right in zip(said, answer, strict=True)]
+    return [float(same(final_answer(reply), right_answer(right))) for reply, right in zip(said, answer, strict=True)]
 
 
 def final_answer(text: str) -> str | None:
@@ -70,12 +81,36 @@ def final_answer(text: str) -> str | None:
     found = _boxed(text)
     if found is None:
         told = _SAID.findall(text[-2000:])
-        numbers = [] if told else _LAST_NUMBER.findall(text[-2000:])
-        found = (told or numbers or [None])[-1]
-    if found is None:
+        line = None if told else _line_of_mathematics(text)
+        numbers = [] if told or line else _LAST_NUMBER.findall(text[-2000:])
+        found = (told or [line or (numbers or [None])[-1]])[-1]
+    return None if found is None else _bare(found)
+
+
+def right_answer(text: str) -> str | None:
+    """Return what a row gives as its answer: as `final_answer`, and one line of words is an answer too.
+
+    Example:
+        >>> right_answer("3 + 4 = 7, so 7 apples."), right_answer(r"\\text{east}"), right_answer("\\\\frac{1}{2}")
+        ('7', '\\\\text{east}', '\\\\frac{1}{2}')
+    """
+    found = final_answer(text)
+    return _bare(text) if found is None and "\n" not in text.strip() else found
+
+
+def _line_of_mathematics(text: str) -> str | None:
+    """Return a text that is one line without words; of a sum worked out in numbers, what follows its last ``=``."""
+    line = _bare(text) if len(text) <= 2 * LONGEST and "boxed" not in text else None
+    if line is None or "\n" in line or not re.search(r"\w", line) or _WORD.search(_IN_TEXT.sub("", line)):
         return None
-    bare = _WORTHLESS.sub("", found.replace("{,}", ",")).strip().rstrip(".").strip()
-    return bare if 0 < len(bare) <= LONGEST else None
+    left, equals, right = line.rpartition("=")
+    return right.strip() if equals and not re.search(r"[a-zA-Z]", left) else line
+
+
+def _bare(text: str) -> str | None:
+    """Return a formula without what only shapes its look; None if nothing is left, or too much."""
+    plain = _WORTHLESS.sub("", _SET_AS_TEXT.sub(r"\\text", text.replace("{,}", ","))).strip().rstrip(".").strip()
+    return plain if 0 < len(plain) <= LONGEST else None
 
 
 def same(reply: str | None, right: str | None) -> bool:
@@ -90,9 +125,15 @@ def same(reply: str | None, right: str | None) -> bool:
         return True
     first, second = number(reply), number(right)
     if first is not None and second is not None:
-        return first == second
-    if _is_a_bomb(reply):
-        return False
+        # A question that asks for a percentage may be answered with or without its sign.
+        signs = reply.endswith("%") - right.endswith("%")
+        return first == second or (signs != 0 and first * Fraction(100) ** signs == second)
+    return not _is_a_bomb(reply) and _same_formula(reply, right)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _same_formula(reply: str, right: str) -> bool:
+    """Ask the helper, once for each pair: of many samples of a problem, most give one of few answers."""
     try:
         return bool(_helper().ask({"gold": right, "reply": reply})["correct"])
     except OutOfBounds:
@@ -134,12 +175,22 @@ def _boxed(text: str) -> str | None:
 
 
 def _is_a_bomb(text: str) -> bool:
-    """Whether comparing would be absurd work: deep brackets, towers of powers, huge exponents, factorials of much."""
+    """Whether comparing would be absurd work: deep brackets, towers of powers, huge exponents, factorials of much.
+
+    It saves time alone: what it does not know ends at the helper's bound.
+    """
+    if _depth(text) > DEEPEST or _RUNAWAY.search(text) or text.count("!") > len(_FACTORIAL.findall(text)):
+        return True
     if text.count("^") > 4 or ("^" in text and re.search(r"\^[^+\-*=]*\^", text)):
         return True
-    return any(int(power[:9]) > LARGEST_POWER for power in _POWERS.findall(text)) or bool(
-        re.search(r"(?:\d{3,}|\))\s*\}?\s*!", text)
-    )
+    bounds = {True: LARGEST_POWER_OF_A_NUMBER, False: LARGEST_POWER}
+    return any(int(power[:9]) > bounds[bool(base)] for base, power in _POWERS.findall(text))
+
+
+def _depth(text: str) -> int:
+    """Return how many opening brackets, of any kind, are open at once at most."""
+    steps = ((mark in "([{") - (mark in ")]}") for mark in text)
+    return max(itertools.accumulate(steps, initial=0))
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from holdfast.data.fingerprint import digest, options_of
 from holdfast.data.sources import environment_of
 from holdfast.environments.base import Environment, Episode
 from holdfast.errors import UserError
-from holdfast.evaluate.file_problems import RULE, FileProblems
+from holdfast.evaluate.file_problems import RULE, FileProblems, file_faults
 from holdfast.evaluate.scorers import find_scorer
 from holdfast.recipe import Data, Decoding, Recipe, SuiteSpec
 from holdfast.records import Problem
@@ -184,8 +184,10 @@ def _problems_of(
     name: str, spec: SuiteSpec, data: Data, rules: Sequence[str], allow_code: bool
 ) -> tuple[Environment, str, int]:
     if spec.path is not None:
+        for _, problem, fix in file_faults(spec.path, spec.model_dump()):
+            raise UserError(f"suite {name}: {problem}. {fix}")
         find_scorer(spec.scorer, allow_code=allow_code)
-        rows = FileProblems(spec.path, spec.scorer, allow_code)
+        rows = FileProblems(spec.path, spec.scorer, allow_code, **spec.options)
         return rows, RULE, min(spec.size, len(rows.rows))
     assert spec.environment is not None
     same = spec.environment == data.environment

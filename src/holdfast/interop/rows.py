@@ -53,6 +53,26 @@ def questions(
     ]
 
 
+def episodes(
+    environment: Environment, rule: str, *, size: int, split: str = "train", seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return the rows of ``size`` whole problems for `environment_factory`: a prompt, and what finds the problem again.
+
+    Of a problem of several steps the row asks the first, and playing it asks the others. Text only.
+    """
+    problems = [environment.sample(rule, split, index, seed=seed) for index in range(size)]
+    return [
+        {
+            **_asked(environment.begin(problem).messages),
+            "rule": rule,
+            "split": split,
+            "index": problem.index,
+            "seed": seed,
+        }
+        for problem in problems
+    ]
+
+
 def _asked(messages: Sequence[Message]) -> dict[str, Any]:
     """Return the prompt, and the pictures of its messages, which TRL puts before the first user message."""
     prompt = [{"role": message["role"], "content": message["content"]} for message in messages]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.evaluate.math_suites import find_suite
 from holdfast.recipe import Recipe
 from holdfast.statistics import Rate
 
@@ -112,6 +113,11 @@ def _blind(recipe: Recipe) -> Iterator[str]:
     for name, suite in recipe.suites.items():
         if suite.path is not None and suite.path == recipe.data.path:
             yield f"suite {name} asks the very rows that are learned: it measures memory, not skill"
+        named = None if suite.path is None else find_suite(suite.path)
+        if named is not None and suite.size < named.problems:
+            yield f"suite {name} asks the first {suite.size} of {suite.path}; size: {named.problems} asks all of it"
+        if suite.decoding.samples > 1 and suite.decoding.temperature == 0:
+            yield f"suite {name} draws {suite.decoding.samples} greedy answers a problem: they are all alike"
     if recipe.stop is not None and recipe.evaluate_at == "end":
         yield "stop can do nothing: evaluate_at is end, and by then it is over"
 

@@ -14,6 +14,8 @@ from holdfast import members
 from holdfast.environments import ENVIRONMENTS
 from holdfast.environments.base import SPLITS
 from holdfast.errors import Fault, ModelNotFound, RecipeError, UnknownName, UserError
+from holdfast.evaluate.file_problems import OPTIONS, file_faults
+from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
 from holdfast.evaluate.suite import suite_read
 from holdfast.methods import METHODS
@@ -162,21 +164,26 @@ def _source_faults(
         yield Fault(where, both, "Write environment: general_points and a rule, or path: my.jsonl.")
         return
     if path is not None:
-        yield from _file_faults(where, path)
-        yield from _unknown_keys(where, own, schema)
+        asked = where != "data"
+        yield from _place_faults(where, path, named=MATH_SUITES if asked else {})
+        yield from _unknown_keys(where, own, (*schema, *(OPTIONS if asked else ())))
+        if asked and isinstance(path, str):
+            known = {key: value for key, value in own.items() if key in (*schema, *OPTIONS)}
+            yield from (fault._replace(where=f"{where}.{fault.where}") for fault in file_faults(path, known))
     elif isinstance(environment, str):
         in_play = _rules_in_play(values, environment)
         yield from _environment_faults(where, environment, block, own, schema, in_play, allow_code)
 
 
-def _file_faults(where: str, path: Any) -> Iterator[Fault]:
-    if not isinstance(path, str):
+def _place_faults(where: str, path: Any, *, named: Iterable[str]) -> Iterator[Fault]:
+    """Faults of what a path leads to: a file, and for a suite also a suite's name or the folder of a data set."""
+    if not isinstance(path, str) or (named and find_suite(path) is not None):
         return
     file = Path(path).expanduser()
     if not file.exists():
-        near = suggest(file.name, [entry.name for entry in file.parent.glob("*.jsonl")])
+        near = suggest(file.name, [*(entry.name for entry in file.parent.glob("*.jsonl")), *named])
         yield Fault(f"{where}.path", f"no such file: {path}", near)
-    elif not file.is_file():
+    elif not named and not file.is_file():
         yield Fault(f"{where}.path", f"{path} is no file", "One .jsonl file: a JSON object a line.")
 
 

@@ -24,7 +24,7 @@ class _Closed(BaseModel):
 
 
 class _Open(BaseModel):
-    """A block whose further keys are the options of the environment it names."""
+    """A block whose further keys are the options of the environment (or the file) it names."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -43,7 +43,7 @@ class Data(_Open):
 
     Attributes:
         environment, rule: Name of an environment and of the rule to train under; further keys are its options.
-        path: A ``.jsonl`` file with ``prompt``/``completion`` or ``messages`` rows.
+        path: A ``.jsonl`` file with ``prompt``/``completion``, ``messages`` or ``problem``/``solution`` rows.
         size: Number of distinct problems of the environment, each a row, or a row a step; they repeat, in a new order,
             when training needs more.
         split, seed: Split and seed of the environment's rows.
@@ -83,7 +83,8 @@ class SuiteSpec(_Open):
         purpose: ``id``, ``ood`` or ``retention``.
         environment, rule: As in ``data``; options that are not given are those of ``data`` if it is the same
             environment.
-        path, scorer: A ``.jsonl`` file instead, judged by ``exact`` or ``contains``.
+        path, scorer: A ``.jsonl`` file instead (or the folder or the name of a data set), judged by ``exact``,
+            ``contains`` or ``math``. Its one further key is ``prompt_style``.
         size: Problems at the last moment (and at step 0).
         size_during: Problems at the moments between; all of them if not given, and 0 asks only at the ends.
         split: ``test`` (held out), its parts ``recall`` and ``compose``, or ``train`` to see memorization.

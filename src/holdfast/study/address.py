@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import holdfast
+from holdfast.evaluate.math_suites import find_suite
 from holdfast.models import find
 from holdfast.recipe import Recipe
 from holdfast.study.processes import Spread
@@ -22,7 +23,7 @@ def address(recipe: Recipe, spread: Spread = Spread()) -> str:  # noqa: B008  (f
     facts: dict[str, Any] = {
         "recipe": recipe.identity(),
         "base": base_fingerprint(recipe.model_name_or_path),
-        "data": {path: _content(Path(path).expanduser()) for path in sorted(_paths(recipe))},
+        "data": {path: _data(path) for path in sorted(_paths(recipe))},
         "code": code_version(),
     }
     if spread.processes > 1:
@@ -57,6 +58,15 @@ def code_version() -> str:
 
 def _paths(recipe: Recipe) -> set[str]:
     return {path for block in (recipe.data, *recipe.suites.values()) if (path := block.path)}
+
+
+def _data(path: str) -> str:
+    """Return a hash over a file, or over a folder's files; for a named suite its source, which names the content."""
+    suite, place = find_suite(path), Path(path).expanduser()
+    if suite is not None:
+        return suite.source
+    files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    return _content(place) if files == [place] else hashlib.sha256("".join(map(_content, files)).encode()).hexdigest()
 
 
 def _content(file: Path) -> str:
