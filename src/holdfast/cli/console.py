@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 if TYPE_CHECKING:
     from holdfast.plan import Plan
     from holdfast.report.tables import Table
-    from holdfast.study.grid import Arm
+    from holdfast.study.arms import Arm
 
 JUSTIFY = {"l": "left", "r": "right"}
 PLAIN_WIDTH = 160
