@@ -26,7 +26,7 @@ SIGNS = "+-*"
 SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
 HELD_OUT_SHARE = 0.15
 BRACKET_SHARE = 0.3
-SAME_VALUE_SHARE = 0.15
+SAME_VALUE_SHARE = 0.1
 """Of the expressions whose value is the same under all rules, this share is dealt."""
 
 _SPLIT_OF_HOME = {"recall": "test", "compose": "test"}

@@ -184,7 +184,7 @@ _ALL = (
         "commands",
         "Write one command a step, such as “Add 2 and 3 to get 5.”, and end with “This gives 5.”.",
         {
-            "+": ("add {a} and {b} to get {c}", "take {a} with {b} to get {c}"),
+            "+": ("add {a} and {b} to get {c}", "add {b} to {a} to get {c}"),
             "-": ("subtract {b} from {a} to get {c}", "take {b} from {a} to get {c}"),
             "*": ("multiply {a} by {b} to get {c}", "multiply {a} with {b} to get {c}"),
         },
@@ -196,9 +196,9 @@ _ALL = (
         "nouns",
         "Name each step's result, such as “The sum of 2 and 3 is 5.”, and end with “Altogether 5.”.",
         {
-            "+": ("the sum of {a} and {b} is {c}", "the sum of {a} with {b} gives {c}"),
-            "-": ("the difference of {a} and {b} is {c}", "the difference from {a} to {b} gives {c}"),
-            "*": ("the product of {a} and {b} is {c}", "the product of {a} with {b} gives {c}"),
+            "+": ("the sum of {a} and {b} is {c}", "the sum of {a} and {b} gives {c}"),
+            "-": ("the difference of {a} and {b} is {c}", "the difference of {a} and {b} gives {c}"),
+            "*": ("the product of {a} and {b} is {c}", "the product of {a} and {b} gives {c}"),
         },
         ("First ", "", "Now "),
         ("Next ", "", "Then ", "After this, "),
@@ -217,15 +217,15 @@ _ALL = (
     Style(
         "foreign",
         "Begin each step with its numbers, such as “first, with 2 and 3, the sum makes 5;”, and end with “so "
-        "altogether this makes 5.”.",
+        "this makes the answer 5.”.",
         {
             "+": ("with {a} and {b}, the sum makes {c}", "from {a} and {b}, plus gives {c}"),
             "-": ("with {a} and {b}, the difference makes {c}", "from {a} and {b}, minus gives {c}"),
             "*": ("with {a} and {b}, the product makes {c}", "from {a} and {b}, times gives {c}"),
         },
         ("first, ", "", "now, "),
-        ("and then, ", "", "and after this, ", "and next, "),
-        ("so altogether this makes {n}", "in the end the sum of this is {n}"),
+        ("and then, ", "", "and now, ", "and so, "),
+        ("so this makes the answer {n}", "and so this is {n}"),
         stop=";",
     ),
 )  # fmt: skip
