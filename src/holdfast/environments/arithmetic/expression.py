@@ -99,7 +99,8 @@ def value_of(tree: Tree) -> int | None:
     """Return the value of ``tree``, or None if some derivation of it leaves 0 … ``MAX_VALUE``.
 
     Every association of a sum stays in these bounds if the running sums from the left do not fall below 0 and the
-    added parts alone do not exceed the maximum; every association of a product does if its factors but 0 do.
+    added parts alone do not exceed the maximum (then parts that are no neighbors may be joined as well); every
+    association of a product does if its factors but 0 do.
     """
     if isinstance(tree, int):
         return tree if tree <= MAX_VALUE else None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from holdfast.environments.arithmetic.derivations import Step
 from holdfast.errors import UnknownName
 
 MAX_STEPS = 8
-"""Steps that are read of a reply; an expression of four signs takes four."""
+"""Steps that are read of a reply; an expression of four signs takes four, so that eight are never valid."""
 
 
 class Told(NamedTuple):
@@ -26,7 +27,7 @@ class Told(NamedTuple):
 
     Attributes:
         answer: The number it ends in.
-        steps: The steps that could be read, in order; one more than ``MAX_STEPS`` at most.
+        steps: The first ``MAX_STEPS`` steps that could be read, in order.
         kept: Whether the reply is nothing but sentences of the style.
         end: Where the answer ends in the text.
     """
@@ -84,13 +85,10 @@ class Style:
         *_, answer = (None, *self._answer.finditer(text))
         if answer is None:
             return None
-        steps: list[Step] = []
-        for found in self._step.finditer(text, 0, answer.start()):
-            steps.append(self._step_of(found))
-            if len(steps) > MAX_STEPS:
-                break
+        found = islice(self._step.finditer(text, 0, answer.start()), MAX_STEPS)
+        steps = tuple(self._step_of(step) for step in found)
         number = next(group for group in answer.groups() if group is not None)
-        return Told(int(number), tuple(steps), self._whole.fullmatch(text.strip()) is not None, answer.end())
+        return Told(int(number), steps, self._whole.fullmatch(text.strip()) is not None, answer.end())
 
     def texts(self) -> Iterator[str]:
         """Yield every fixed text, numbers left out, with and without its capital."""

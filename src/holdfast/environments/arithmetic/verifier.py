@@ -2,7 +2,7 @@
 
 Only the answer decides. It is read in the asked style, else in whichever style states one last, else the reply is a
 number alone. Bounded in time and memory: the last ``MAX_REPLY`` characters are read, numbers have six digits at most,
-and no more than ``MAX_STEPS`` steps are followed.
+and no more steps are read than an expression can take.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from holdfast.environments.arithmetic.derivations import Step, is_valid
 from holdfast.environments.arithmetic.expression import Tree
 from holdfast.environments.arithmetic.problems import LEVELS
-from holdfast.environments.arithmetic.styles import MAX_STEPS, STYLES, Style, Told
+from holdfast.environments.arithmetic.styles import STYLES, Style, Told
 from holdfast.records import Outcome, Verdict
 
 MAX_REPLY = 2_000
@@ -74,11 +74,10 @@ _BARE = re.compile(r"\s{0,8}([0-9]{1,6})\.?\s{0,8}")
 
 def _facts(question: Question, told: Told | None, kept: bool, *, right: bool) -> dict[str, bool | None]:
     steps = told.steps if told is not None else ()
-    whole = len(steps) <= MAX_STEPS
     facts: dict[str, bool | None] = {
         "format_ok": kept,
         "arithmetic_right": all(step.is_right for step in steps) if steps else None,
-        "steps_right": whole and told is not None and is_valid(question.tree, steps, told.answer) if steps else None,
+        "steps_right": is_valid(question.tree, steps, told.answer) if told is not None and steps else None,
         "right_under_training_rule": None,
     }
     if question.training_value is not None:
