@@ -76,7 +76,7 @@ def choices(chain: Chain) -> Iterator[tuple[Step, Tree]]:
 
 
 def is_valid(tree: Tree, steps: Sequence[Step], answer: int) -> bool:
-    """Return whether ``steps`` are right, each is a valid one at its time, and they lead to ``answer`` alone.
+    """Return whether ``steps`` are right, each is valid at its time, and nothing but ``answer`` is left.
 
     Numbers may occur twice in an expression, so that a step may be meant at several places: all are followed.
     """

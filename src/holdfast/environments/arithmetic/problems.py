@@ -5,7 +5,7 @@ An expression's key is the multiset of its numbers and signs: orders and bracket
 rules, levels and styles at once. The elementary facts that longer expressions are worked out by occur in every split.
 
 Neither what is dealt depends on the rule that is asked: every expression is one whose derivations stay in bounds under
-all rules, so that rules are compared on the same expressions. From two signs on, nearly all dealt expressions have
+all rules, so that rules are compared on the same expressions. From two signs on, most dealt expressions have
 different values under different rules.
 """
 

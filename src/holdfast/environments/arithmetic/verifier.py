@@ -2,7 +2,7 @@
 
 Only the answer decides. It is read in the asked style, else in whichever style states one last, else the reply is a
 number alone. Bounded in time and memory: the last ``MAX_REPLY`` characters are read, numbers have six digits at most,
-and no more steps are read than an expression can take.
+and no more than ``MAX_STEPS`` steps are read.
 """
 
 from __future__ import annotations
