@@ -370,3 +370,16 @@ def test_a_chain_survives_json() -> None:
     problem = posed("(2 + 3) * 4")
     assert json.loads(json.dumps(dict(problem.facts))) == problem.facts
     assert isinstance(parse("(2 + 3) * 4", USUAL), Chain)
+
+
+def test_what_is_dealt_stays_the_same() -> None:
+    # Another draw here would be other data under the name of a base that learned from these.
+    environment = Arithmetic()
+    dealt = [environment.sample(USUAL, "train", index, seed=0) for index in range(3)]
+    assert [problem.facts["expression"] for problem in dealt] == [
+        "4 + (9 - 6) * 2 + 7", "4 + 1 * 5", "2 + (3 - 2) + 1 * 9",
+    ]  # fmt: skip
+    told = environment.demonstrate(environment.sample("plus_first", "train", 2, seed=0))
+    assert (
+        told == "First 3 minus 2 makes 1. 1 plus 1 is 2. Now 2 plus 2 makes 4. Then 4 times 9 is 36. The answer is 36."
+    )
