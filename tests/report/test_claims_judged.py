@@ -13,7 +13,7 @@ import yaml
 from holdfast.errors import RecipeError, UserError
 from holdfast.records import Estimate, Outcome, Record, Sample
 from holdfast.report import load_runs, write_records
-from holdfast.report.claims import claims_json, evidence, judge, read_claims, tally, told
+from holdfast.report.claims import claims_json, committed, evidence, judge, read_claims, tally, told
 from holdfast.report.run_data import RunData
 from holdfast.statistics import rate_by_cluster
 
@@ -275,6 +275,8 @@ def test_verdicts_come_from_committed_records_found_by_name(make_study, tmp_path
     assert told([kept]) == told([whole])
     assert tally([kept]) == "1 verdicts on 1 claims: 1 holds"
     assert json.loads(json.dumps(claims_json([kept])))[0]["n"] == 180
+    write_records(load_runs(study), tmp_path / "results" / "beside")
+    assert committed(tmp_path / "claims.yaml", claims) == [folder]
     with pytest.raises(UserError, match="no claim is decided by a study called results"):
         evidence([tmp_path / "results"], claims)
 

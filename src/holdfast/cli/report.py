@@ -71,7 +71,7 @@ def _claims(folders: list[Path], file: Path, *, as_json: bool) -> None:
     from holdfast.report.claims import LEGEND, claims_json, committed, evidence, judge, read_claims, tally, told
 
     claims = read_claims(file)
-    judged = judge(claims, evidence(folders or committed(file), claims))
+    judged = judge(claims, evidence(folders or committed(file, claims), claims))
     if as_json:
         typer.echo(json.dumps(claims_json(judged), indent=1, ensure_ascii=False))
         return

@@ -12,9 +12,11 @@ from holdfast.report.load import load_runs
 from holdfast.report.run_data import RunData
 
 
-def committed(claims_file: Path) -> list[Path]:
-    """Return the folders of compact records in ``results/`` beside a file of claims."""
-    return sorted(head.parent for head in (claims_file.parent / "results").glob(f"*/{compact.HEAD}"))
+def committed(claims_file: Path, claims: Claims) -> list[Path]:
+    """Return the folders of compact records in ``results/`` beside a file of claims that decide any of them."""
+    names = {name for claim in claims.claims for name in claim.evidence}
+    heads = (claims_file.parent / "results").glob(f"*/{compact.HEAD}")
+    return sorted(head.parent for head in heads if head.parent.name in names)
 
 
 def evidence(folders: Sequence[Path], claims: Claims) -> dict[str, list[RunData]]:
