@@ -36,7 +36,6 @@ from holdfast.train.progress import Silent
 from holdfast.train.stepping import Settings
 from tiny_models import build
 
-
 END = 2
 
 
