@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 import tiny_base
 import tiny_models
+from holdfast.cli.console import show_plan
 from holdfast.data.batches import collate
 from holdfast.data.encode import Encoded
 from holdfast.data.sources import environment_of
@@ -40,9 +42,6 @@ VALUES: dict[str, Any] = {
     "method": {"name": "rft", "problems": 12, "samples": 4, "temperature": 2.0, "max_new_tokens": 40},
     "data": {"environment": "general_points", "rule": "faces_as_10", **STYLE},
     "evaluate_at": "end",
-    "suites": {
-        "id": {"environment": "general_points", "rule": "faces_as_10", "purpose": "id", "split": "recall", "size": 8}
-    },
     "budget": {"steps": 4},
     "learning_rate": 1e-3,
     "per_device_train_batch_size": 6,
@@ -184,7 +183,6 @@ def test_a_model_that_is_never_right_is_refused_in_words(tmp_path: Path) -> None
         **VALUES,
         "model_name_or_path": str(tiny_base.write(tmp_path / "base")),
         "method": {"name": "rft", "problems": 4, "samples": 3, "max_new_tokens": 8},
-        "suites": {},
     }
     with pytest.raises(UserError, match=r"0 right \(0\.0 %.*no answer worth learning.*method\.samples is 3") as told:
         run(check(values, source="test"), folder=tmp_path / "run")
@@ -220,6 +218,21 @@ def test_matched_flops_count_the_drawing(tmp_path: Path) -> None:
     assert matched.steps > 40
     assert matched.total.flops == pytest.approx(full.total.flops, abs=matched.step.flops / 2)
     assert full.to_json()["total"]["generated_tokens"] > 0
+
+
+def test_a_plan_tells_what_is_drawn_and_warns_of_heat(tmp_path: Path) -> None:
+    base = str(tiny_base.write(tmp_path / "base"))
+    hot, cool = (
+        plan(
+            check({**VALUES, "model_name_or_path": base, "method": {**VALUES["method"], "temperature": t}}, source="t")
+        )
+        for t in (2.0, 1.0)
+    )
+    assert any("draw at temperature 1" in words for words in hot.warnings)
+    assert not any("draw at temperature 1" in words for words in cool.warnings)
+    out = Console(record=True, width=200)
+    show_plan(out, cool)
+    assert "4 answers to each of 12 problems are drawn by the untrained model" in out.export_text()
 
 
 def test_what_makes_no_sense_with_rft_is_refused(tmp_path: Path) -> None:

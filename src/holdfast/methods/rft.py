@@ -22,7 +22,8 @@ class RFT(Drawing):
     It helps where the model is right now and then: it learns its own words, which it hardly has to change for, so it
     forgets less than from demonstrations in foreign words. It teaches nothing that is never drawn: what the model
     cannot do stays so, problems that it solves always get most of the rows, and where nearly all answers are right it
-    only sharpens. A judge that can be fooled is learned to be fooled.
+    only sharpens. What fools the judge is learned too. Draw at temperature 1: what is drawn hotter is learned as it is,
+    so the model itself becomes as hot, and babbles where it did not.
 
     Reference: Yuan et al. 2023 (arXiv 2308.01825). There the drawing model has been fine-tuned on demonstrations
     first, and distinct means distinct equation lists; here the model of the recipe draws, and distinct means distinct
