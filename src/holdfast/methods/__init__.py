@@ -3,6 +3,8 @@
 A member is a frozen dataclass of options, fast to import; what carries it out is made by `holdfast.run.methods`.
 """
 
+from holdfast.methods.sampling import Drawing
+
 METHODS = {
     "sft": "holdfast.methods.sft:SFT",
     "rft": "holdfast.methods.rft:RFT",
@@ -16,3 +18,16 @@ METHODS = {
 def plays(options: object) -> bool:
     """Whether a method, given as its options, learns from what the model says while it learns."""
     return hasattr(options, "steps_a_pass")
+
+
+def draws(options: object) -> bool:
+    """Whether a method, given as its options, learns from answers that the untrained model gave beforehand.
+
+    Pairs of a file are not drawn: see `holdfast.plan.method_faults`.
+    """
+    return isinstance(options, Drawing)
+
+
+def rows_each(options: object) -> int:
+    """Rows of one example: two where answers are compared."""
+    return 2 if hasattr(options, "pairs_per_problem") else 1

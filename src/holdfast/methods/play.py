@@ -29,11 +29,15 @@ class Turn:
         row: Prompt and reply, token by token as they were generated.
         reward: Of the reply alone.
         finished: Whether the model ended it.
+        right: Whether the environment verified it.
+        text: The reply.
     """
 
     row: Encoded
     reward: float
     finished: bool
+    right: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,24 @@ class Play:
         self, model: Any, speaker: Any, rollout: int, *, batch_size: int, compute_dtype: torch.dtype, ranks: Ranks
     ) -> list[list[Played]]:
         """Return rollout number ``rollout``: ``episodes`` episodes of each of its problems."""
-        numbers = [self._number(rollout * self.problems + place) for place in range(self.problems)]
+        numbers = self.numbers(rollout * self.problems, self.problems)
+        return self.played(
+            model, speaker, numbers, seed=seed_of(self.order_seed, rollout),
+            batch_size=batch_size, compute_dtype=compute_dtype, ranks=ranks,
+        )  # fmt: skip
+
+    def played(
+        self,
+        model: Any,
+        speaker: Any,
+        numbers: Sequence[int],
+        *,
+        seed: int,
+        batch_size: int,
+        compute_dtype: torch.dtype,
+        ranks: Ranks,
+    ) -> list[list[Played]]:
+        """Return ``episodes`` episodes of each of these problems; ``seed`` is that of the samples."""
         problems = [self.environment.sample(self.rule, self.split, number, seed=self.seed) for number in numbers]
         begun = [
             self.environment.begin(problem, attempts=self.attempts)
@@ -93,7 +114,7 @@ class Play:
         ]
         answered = answer(
             model, speaker, begun, self.decoding,
-            batch_size=batch_size, compute_dtype=compute_dtype, seed=seed_of(self.order_seed, rollout), ranks=ranks,
+            batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, ranks=ranks,
         )  # fmt: skip
         prompts, owners = [], []
         for number, one in enumerate(answered):
@@ -107,16 +128,18 @@ class Play:
         for (number, reply), prompt in zip(owners, asked, strict=True):
             row = Encoded((*prompt.prompt_ids, *reply.token_ids), prompt.n_prompt)
             verdict = answered[number].episode.verdicts[len(turns[number])]
-            right = float(verdict.outcome is Outcome.CORRECT)
-            turns[number].append(Turn(row, right if self.reward == "success" else verdict.reward, reply.finished))
+            right = verdict.outcome is Outcome.CORRECT
+            reward = float(right) if self.reward == "success" else verdict.reward
+            turns[number].append(Turn(row, reward, reply.finished, right, reply.text))
         played = [
             Played(tuple(own), one.episode.solved_at is not None) for own, one in zip(turns, answered, strict=True)
         ]
         return [played[at : at + self.episodes] for at in range(0, len(played), self.episodes)]
 
-    def _number(self, place: int) -> int:
-        epoch, index = divmod(place, self.size)
-        return order(self.size, seed=self.order_seed, epoch=epoch)[index]
+    def numbers(self, first: int, count: int) -> list[int]:
+        """Return the numbers of ``count`` problems, from place ``first`` of the order on."""
+        places = (divmod(place, self.size) for place in range(first, first + count))
+        return [order(self.size, seed=self.order_seed, epoch=epoch)[index] for epoch, index in places]
 
 
 def seed_of(seed: int, rollout: int) -> int:

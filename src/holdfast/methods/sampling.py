@@ -47,3 +47,21 @@ class Sampling:
         for name in names:
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Drawing(Sampling):
+    """Options of methods that draw answers once, from the untrained model, and learn from those.
+
+    Args:
+        problems: Of the data's problems, how many are asked: the first in the run's order.
+        samples: Answers of each.
+        reward, attempts, temperature, top_p, max_new_tokens: See `Sampling`.
+    """
+
+    problems: int = 512
+    samples: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "problems", "samples")

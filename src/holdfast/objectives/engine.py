@@ -34,12 +34,13 @@ from holdfast.objectives.targets import answers, counted_targets, means
 
 Batch = Mapping[str, Tensor]
 """``input_ids``, ``attention_mask`` and ``labels``, each (B, T); what else is in it goes to the model, but for
-``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them, and for the keys of
-`holdfast.models.shared_prefix`, with which common beginnings of rows are computed once."""
+``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them, for ``row_weight``,
+(B,), by which all that a row adds is multiplied, and for the keys of `holdfast.models.shared_prefix`, with which common
+beginnings of rows are computed once."""
 
 NORMALIZATIONS = ("tokens", "examples", "weights")
 
-NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", *shared_prefix.KEYS)
+NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", "row_weight", *shared_prefix.KEYS)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,10 @@ class Engine:
     def _weighted(self, batch: Batch, totals: Totals) -> _Weighted:
         trunk, counted_BT = self._trunk(batch)
         dtype = torch.promote_types(trunk.hidden_BTH.dtype, torch.float32)
-        rows = self._rows(batch, trunk, counted_BT, shares_BT=self._shares(counted_BT.to(dtype), totals))
+        shares_BT = self._shares(counted_BT.to(dtype), totals)
+        if "row_weight" in batch:
+            shares_BT = shares_BT * batch["row_weight"][:, None]
+        rows = self._rows(batch, trunk, counted_BT, shares_BT=shares_BT)
         part = chunked_loss(
             self.head, rows, objective=self.objective, chunk_rows=self.chunk_rows, base_head=self.base_head
         )

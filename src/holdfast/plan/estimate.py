@@ -67,8 +67,14 @@ def plan(
     read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
     if recipe.budget.match != "steps" and reference.names != selected.names:
         other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
-        steps = plan_steps(recipe.budget.match, times(other.mean, whole), read.mean)
+        spends = times(other.mean, whole).plus(shared.beforehand(recipe, whole, num_processes=num_processes).spent)
+        for _ in range(
+            2
+        ):  # the base is asked about the rows of the steps, so what comes before depends on them a little
+            before = shared.beforehand(recipe, steps, num_processes=num_processes).spent
+            steps = plan_steps(recipe.budget.match, spends.less(before), read.mean)
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
+    beforehand = shared.beforehand(recipe, steps, num_processes=num_processes)
     devices = num_processes if sharded else 1
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     method = build("method", recipe.method, METHODS, allow_code=allow_code)
@@ -87,6 +93,7 @@ def plan(
         whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
         step=read.mean,
+        beforehand=beforehand,
         steps_read=read.read,
         reference=label_of(recipe.budget.reference),
         reference_steps=whole,

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
-from holdfast.data.sources import EnvironmentRows, Source
+from holdfast.data.sources import EnvironmentRows, Source, Twice
 from holdfast.errors import UserError
 from holdfast.members import build
-from holdfast.methods import METHODS, plays
+from holdfast.methods import METHODS, draws, plays, rows_each
 from holdfast.methods.actor_critic import ActorCritic, Critic
+from holdfast.methods.dpo import DPO
 from holdfast.methods.group_relative import GroupRelative
 from holdfast.methods.grpo import GRPO
 from holdfast.methods.on_policy import OnPolicy, Setting
 from holdfast.methods.play import Play
+from holdfast.methods.preference import Preference
+from holdfast.methods.price import added
 from holdfast.models.cost import Cost, cost
 from holdfast.models.load import Loaded, load
 from holdfast.models.ranks import Ranks
@@ -29,6 +34,7 @@ from holdfast.objectives.passes import asks_base, priced
 from holdfast.plan import Plan
 from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
+from holdfast.run.drawing import Material, drawn_material
 from holdfast.run.prefix_sharing import proved
 from holdfast.train.method import Method
 from holdfast.train.old_policy import OldPolicy
@@ -40,7 +46,7 @@ class Start:
     """What a run starts from.
 
     Attributes:
-        recipe, planned, ranks: Of the run.
+        recipe, planned, folder, ranks: Of the run.
         loaded: The model, its masters set.
         compute_dtype: In which it computes.
         said: Hears in words what is worth knowing.
@@ -49,6 +55,7 @@ class Start:
 
     recipe: Recipe
     planned: Plan
+    folder: Path
     loaded: Loaded
     compute_dtype: torch.dtype
     ranks: Ranks
@@ -59,6 +66,20 @@ class Start:
     def rows(self) -> Source:
         """What is learned from, or, for a method that plays, the demonstrations beside which it plays."""
         return self.planned.source
+
+
+class Made(NamedTuple):
+    """A method, ready for the loop.
+
+    Attributes:
+        method: Supplies batches and a loss.
+        spent: What was spent before the first step, on drawing answers and asking the base.
+        rows: What is learned from.
+    """
+
+    method: Method
+    spent: dict[str, float]
+    rows: Source
 
 
 def load_for(recipe: Recipe) -> Loaded:
@@ -89,49 +110,75 @@ class Maker:
         self.spent_by = _price(
             model, start.planned.selected.names, self.objective, rows=start.rows, share=self.share
         )  # fmt: skip
+        self.forward = _price(model, (), Objective(), rows=start.rows, share=self.share)
 
-    def make(self, model: nn.Module) -> Method:
-        """Return the method.
+    def make(self, model: nn.Module) -> Made:
+        """Return the method. What it learns from is drawn now, if it is drawn, while the weights are still the base's.
 
         Args:
             model: The loaded one as it is called in training.
         """
-        return self._plays(model) if self.plays else self._sft(model)
+        if self.plays:
+            return Made(self._plays(model), {}, self.start.rows)
+        material = Material(self.start.rows, {})
+        if draws(self.options) and isinstance(self.start.rows, EnvironmentRows | Twice):
+            self._refuse_sharded(model, "draw answers")
+            material = drawn_material(self.start, self.options, cost=self.forward)
+        if isinstance(self.options, DPO):
+            return self._preference(model, self.options, material)
+        return Made(self._sft(model, material), material.spent, material.rows)
 
-    def _sft(self, model: nn.Module) -> SFT:
-        start, recipe, objective = self.start, self.start.recipe, self.objective
+    def _batches(self, model: nn.Module, rows: Source) -> Batches:
+        start, recipe = self.start, self.start.recipe
         share = proved(
             recipe,
             self.share,
             model=start.loaded.model,
             call=model,
-            rows=start.rows,
+            rows=rows,
             compute_dtype=start.compute_dtype,
             said=start.said,
         )
-        device = next(model.parameters()).device
         batches = Batches(
-            start.rows,
+            rows,
             seed=recipe.seed,
-            per_device_train_batch_size=recipe.per_device_train_batch_size,
+            per_device_train_batch_size=recipe.per_device_train_batch_size * rows_each(self.options),
             gradient_accumulation_steps=recipe.gradient_accumulation_steps,
             pad_token_id=start.loaded.tokenizer.pad_token_id,
             process_index=start.ranks.index,
             num_processes=start.ranks.count,
             share_prefixes=share,
         )
+        batches.prepare(start.planned.steps)
+        start.said(preview(rows.take([0])[0], start.loaded.speaker))
+        return batches
+
+    def _sft(self, model: nn.Module, material: Material) -> SFT:
+        start, recipe, objective = self.start, self.start.recipe, self.objective
+        device = next(model.parameters()).device
+        batches = self._batches(model, material.rows)
         base = self._base().to(device) if asks_base(objective) else None
         engine = Engine(start.loaded.model, objective, normalize=recipe.normalize, forward=model, base=base)
         every, dtype = objective.old_policy_steps, start.compute_dtype
         old = OldPolicy(engine, refresh=every, compute_dtype=dtype, device=device) if every else None
-        batches.prepare(start.planned.steps)
-        start.said(preview(start.rows.take([0])[0], start.loaded.speaker))
-        return SFT(engine, batches, self.spent_by, device, old)
+        return SFT(engine, batches, self.spent_by, device, old, material.row_weights)
+
+    def _preference(self, model: nn.Module, options: DPO, material: Material) -> Made:
+        start = self.start
+        method = Preference(
+            options,
+            engine=Engine(start.loaded.model, Objective(), forward=model),
+            batches=self._batches(model, material.rows),
+            cost=self.spent_by,
+            device=next(model.parameters()).device,
+            ranks=start.ranks,
+        )
+        asked = method.ask_base(steps=start.planned.steps, forward=self.forward, compute_dtype=start.compute_dtype)
+        return Made(method, added(material.spent, asked), material.rows)
 
     def _plays(self, model: nn.Module) -> OnPolicy:
         start, recipe, options = self.start, self.start.recipe, self.options
-        if model is not start.loaded.model and hasattr(model, "set_reshard_after_forward"):
-            raise UserError(f"method {recipe.method}: a sharded model cannot play yet; run it in one process or in DDP")
+        self._refuse_sharded(model, "play")
         rows = start.rows
         assert isinstance(rows, EnvironmentRows)
         device, dtype = next(model.parameters()).device, start.compute_dtype
@@ -177,6 +224,12 @@ class Maker:
             learning_rate=recipe.learning_rate if options.value_learning_rate is None else options.value_learning_rate,
             max_grad_norm=recipe.max_grad_norm,
         )
+
+    def _refuse_sharded(self, model: nn.Module, what: str) -> None:
+        if model is not self.start.loaded.model and hasattr(model, "set_reshard_after_forward"):
+            raise UserError(
+                f"method {self.start.recipe.method}: a sharded model cannot {what} yet; run it in one process or in DDP"
+            )
 
     def _base(self) -> nn.Module:
         """Return the untrained model, to be asked beside the one that learns."""

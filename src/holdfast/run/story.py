@@ -1,8 +1,9 @@
 """One run on one screen: recipe → plan → model and selection → data → training with moments → a folder to look at.
 
 A run folder holds ``recipe.yaml`` (resolved), ``plan.json``, ``metrics.jsonl``, ``records.jsonl``,
-``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``. Of a job of
-several ranks the main one alone reads and writes it.
+``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``; and of a method
+that learns from answers of the untrained model, ``drawn.jsonl``. Of a job of several ranks the main one alone reads and
+writes it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.train import run_folder
+from holdfast.train.budget import Spent
 from holdfast.train.loop import Loop
 from holdfast.train.processes import accelerator as processes_accelerator
 from holdfast.train.processes import processes, sharded, spread
@@ -126,12 +128,12 @@ def _carry_out(
         accelerator.init_trackers("holdfast")
     ranks.on_main(lambda: _begin(folder, recipe, planned))
     loaded, stored, distance, frozen = _load(recipe, planned, ranks)
-    rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     maker = Maker(
         Start(
             recipe=recipe,
             planned=planned,
+            folder=folder,
             loaded=loaded,
             compute_dtype=settings.compute_dtype,
             ranks=ranks,
@@ -142,8 +144,8 @@ def _carry_out(
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
-    method = maker.make(model)
-    loop = Loop(model, method, settings=settings, accelerator=accelerator)
+    made = maker.make(model)
+    loop = Loop(model, made.method, settings=settings, accelerator=accelerator, spent=Spent().plus(made.spent))
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
         recipe=recipe,
@@ -159,7 +161,7 @@ def _carry_out(
         compute_dtype=settings.compute_dtype,
         last_step=planned.steps,
         base_cache=base_cache,
-        identity=_identity(recipe, loaded, rows, ranks),
+        identity=_identity(recipe, loaded, made.rows, ranks),
         ranks=ranks,
     )
     observer.restore(loop)

@@ -62,6 +62,11 @@ class Spent:
             raise ValueError(f"cannot spend {odd}; fields are {', '.join(mine)}, amounts at least 0")
         return Spent(**{name: value + amounts.get(name, 0) for name, value in mine.items()})
 
+    def less(self, part: Spent) -> Spent:
+        """Return what is left beside ``part``."""
+        taken = part.to_json()
+        return Spent(**{name: value - taken[name] for name, value in self.to_json().items()})
+
     def to_json(self) -> dict[str, float]:
         """Return plain JSON values, as in `holdfast.records.Record.spent`."""
         return dataclasses.asdict(self)

@@ -28,6 +28,7 @@ class SFT:
         cost: FLOPs of a micro-batch.
         device: Where the model is.
         old_policy: For an objective that is proximal to the policy of some steps ago.
+        row_weights: Of each row of the source; None: all alike.
     """
 
     engine: Engine
@@ -35,14 +36,21 @@ class SFT:
     cost: Cost
     device: torch.device
     old_policy: OldPolicy | None = None
+    row_weights: torch.Tensor | None = None
 
     def next_step(self) -> Sequence[Batch]:
         """Return this process's micro-batches of the next optimizer step."""
         old = None if self.old_policy is None else self.old_policy.ask(self.batches)
-        step = [batch.to(self.device).tensors() for batch in self.batches.next_step()]
+        made = [batch.to(self.device) for batch in self.batches.next_step()]
+        step = [{**batch.tensors(), **self._weights(batch.row_numbers)} for batch in made]
         if old is None:
             return step
         return [{**batch, "old_logp": logp_BT} for batch, logp_BT in zip(step, old, strict=True)]
+
+    def _weights(self, row_numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        if self.row_weights is None:
+            return {}
+        return {"row_weight": self.row_weights[list(row_numbers)].to(self.device)}
 
     def totals(self, batches: Sequence[Batch]) -> Totals:
         """Return the step's denominators over all micro-batches and processes."""
