@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from holdfast.environments import MIXTURES
+from holdfast.environments.arithmetic.mixture import Mixture as Derivations
 from holdfast.environments.general_points import rule_map
 from holdfast.environments.general_points.mixture import Mixture
 from holdfast.members import build
@@ -88,3 +89,14 @@ def test_the_exposure_of_the_navigator_says_what_its_mixture_showed_and_held_out
     assert exposure_label(exposure, "general_points", "faces_as_10") == "never seen"
     shown = exposure["environments"]["navigation"]["answer_formats"]
     assert {"json", "object", "numbered_tagged"}.isdisjoint(shown)
+
+
+def test_the_exposure_of_the_reckoner_says_what_its_mixture_showed_and_held_out() -> None:
+    folder = shipped()["pocket-arithmetic"]
+    exposure = json.loads((folder / "exposure.json").read_text())
+    mixture = build("mixture", read_recipe(folder / "pretraining.yaml").mixture, MIXTURES)
+    assert isinstance(mixture, Derivations)
+    assert exposure["environments"]["arithmetic"] == mixture.exposure()
+    for rule in ("times_first", "left_to_right", "plus_first"):
+        assert exposure_label(exposure, "arithmetic", rule) == "known to the base"
+    assert "foreign" not in exposure["environments"]["arithmetic"]["styles"]

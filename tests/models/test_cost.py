@@ -308,3 +308,14 @@ def test_llama_3_2_vision_has_the_counts_of_the_literature() -> None:
     # Steps that an arm gets for the FLOPs of one full step: 1.38 and 1.09 in the design's table.
     assert step["full"] / step["attention"] == pytest.approx(1.38, abs=0.02)
     assert step["full"] / step["mlp"] == pytest.approx(1.09, abs=0.02)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma2", "gpt_neox"])
+@pytest.mark.parametrize(("prompt", "new"), [(7, 1), (5, 6)])
+def test_answering_costs_what_a_cached_generation_computes(architecture: str, prompt: int, new: int) -> None:
+    model = plain(architecture)
+    ids_BT = torch.randint(3, 80, (1, prompt), generator=torch.Generator().manual_seed(0))
+    settings = transformers.GenerationConfig(max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+    with FlopCounterMode(display=False) as counter:
+        model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=settings)
+    assert cost(model, []).generation_flops(prompt, new) == pytest.approx(counter.get_total_flops(), rel=1e-9)

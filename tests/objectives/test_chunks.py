@@ -21,7 +21,15 @@ import tiny_models
 from holdfast.errors import UserError
 from holdfast.models.compute import compute, set_masters
 from holdfast.objectives.base import Objective
-from holdfast.objectives.chunks import LEAST_CHUNK, LOGIT_BUDGET, Rows, chunked_logp, chunked_loss, rows_per_chunk
+from holdfast.objectives.chunks import (
+    BINS,
+    LEAST_CHUNK,
+    LOGIT_BUDGET,
+    Rows,
+    chunked_logp,
+    chunked_loss,
+    rows_per_chunk,
+)
 from holdfast.objectives.dft import DFT
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.head import OutputHead
@@ -394,3 +402,29 @@ def test_probabilities_are_as_near_to_float64_as_the_dtype_of_the_logits_allows(
     assert found.dtype == torch.float32
     assert error.mean() < mean
     assert error.max() < worst
+
+
+@pytest.mark.parametrize("objective", [NLL(), DFT()], ids=["nll", "dft"])
+@pytest.mark.parametrize("chunk_rows", [None, 3])
+def test_the_spread_of_gradients_is_their_variance_around_each_bins_mean(objective, chunk_rows):
+    module = linear()
+    with torch.no_grad():
+        module.weight *= 4  # so that p spreads over all bins
+    hidden, target, share = row_values(60)
+    hidden.requires_grad_()
+    spread = chunked_loss(
+        head_of(module), Rows(hidden, target, share), objective=objective, chunk_rows=chunk_rows
+    ).spread
+    own, p = [], []
+    for row, token in zip(hidden.detach(), target, strict=True):
+        leaf = row.clone().requires_grad_()
+        logp = torch.log_softmax(module(leaf), -1)[token]
+        weight = 1.0 if isinstance(objective, NLL) else logp.exp().item()
+        own.append(torch.autograd.grad(-weight * logp, leaf)[0])
+        p.append(logp.exp().item())
+    for place in range(BINS):
+        inside = [g for g, one in zip(own, p, strict=True) if min(int(one * BINS), BINS - 1) == place]
+        assert spread.count_K[place] == len(inside)
+        expected = ((torch.stack(inside) - torch.stack(inside).mean(0)) ** 2).sum() if inside else 0.0
+        assert float(spread.squares_K[place]) == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+    assert int((spread.count_K > 0).sum()) >= 3

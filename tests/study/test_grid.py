@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.errors import RecipeError
 from holdfast.recipe import Recipe
-from holdfast.study import load
+from holdfast.study import Study, load
 from holdfast.study.address import address
 
 BASE: dict[str, Any] = {
@@ -126,3 +126,42 @@ def test_excluded_combinations_are_left_out_and_one_that_fits_nothing_is_refused
     assert [arm.name for arm in found.arms] == ["full, large", "full, small", "mlp, small"]
     with pytest.raises(RecipeError, match=r"fits no arm: \{rate: lagre\}"):
         load(study(tmp_path, axes=axes, exclude=[{"rate": "lagre"}]))
+
+
+def a_chain(place: Path, **start: Any) -> Study:
+    axes = {
+        "arm": {
+            "late": {"starts_from": {"arm": "sft", "step": 40, **start}, "learning_rate": 0.5},
+            "sft": {"save_steps": 20, "budget": {"steps": 60}},
+        }
+    }
+    return load(study(place, axes=axes, seeds=[0, 1]), runs=Path("elsewhere"))
+
+
+def test_an_arm_goes_on_from_a_checkpoint_of_another_with_its_seed(tmp_path: Path) -> None:
+    late, later, sft, other = a_chain(tmp_path).arms
+    assert late.recipe.model_name_or_path == f"elsewhere/{sft.address}/checkpoint-40"
+    assert later.recipe.model_name_or_path == f"elsewhere/{other.address}/checkpoint-40"
+    assert late.start is not None
+    assert (late.start.arm, late.start.step, late.base) == ("sft", 40, sft.recipe.model_name_or_path)
+    assert len({arm.address for arm in (late, later, sft, other)}) == 4
+
+
+def test_what_is_run_before_is_part_of_the_address(tmp_path: Path) -> None:
+    assert a_chain(tmp_path).arms[0].address == a_chain(tmp_path).arms[0].address
+    assert a_chain(tmp_path, step=20).arms[0].address != a_chain(tmp_path).arms[0].address
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ({"arm": "sfd"}, "no arm before it: 'sfd'"),
+        ({"arm": "late"}, "no arm before it: 'late'"),
+        ({"step": 30}, "keeps no checkpoint at step 30"),
+        ({"step": 80}, "keeps no checkpoint at step 80"),
+        ({"setp": 3}, "takes arm and step"),
+    ],
+)
+def test_a_start_that_will_not_be_there_is_refused(start: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=words):
+        a_chain(tmp_path, **start)

@@ -231,3 +231,33 @@ def test_jobs_are_bounded_by_cores_memory_runs_and_accelerators() -> None:
     server = Machine(cores=64, memory=10**12, accelerators=("0", "1"))
     assert server.jobs("auto", runs=20, weight_bytes=10**9) == 2
     assert [server.environment(slot, jobs=2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0", "1"]
+
+
+def a_chain(place: Path, first_rate: float = 0.1) -> Study:
+    base = {
+        "model_name_or_path": "some/model",
+        "data": {"environment": "general_points", "rule": "faces_as_10"},
+        "budget": {"steps": 4},
+        "learning_rate": first_rate,
+        "save_steps": 2,
+    }
+    axes = {"arm": {"second": {"starts_from": {"arm": "first", "step": 2}, "learning_rate": 0.2}, "first": {}}}
+    file = place / "chain.yaml"
+    file.write_text(yaml.safe_dump({"base": base, "axes": axes}, sort_keys=False))
+    return load(file, runs=place / "runs")
+
+
+def test_an_arm_that_starts_from_another_is_run_after_it(place: Path) -> None:
+    study = a_chain(place)
+    outcomes, watch = carry_out(place, study, jobs=2)
+    assert [outcome.status for outcome in outcomes] == ["finished", "finished"]
+    assert [name for name, _ in watch.begun] == ["first", "second"]
+    written = yaml.safe_load((place / "study" / "recipes" / f"{study.arms[0].address}.yaml").read_text())
+    assert written["model_name_or_path"] == str(study.arms[1].folder(place / "runs") / "checkpoint-2")
+
+
+def test_an_arm_whose_start_failed_fails_with_it(place: Path) -> None:
+    outcomes, watch = carry_out(place, a_chain(place, first_rate=0.666))
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert "the arm that it starts from failed" in outcomes[0].words
+    assert [name for name, _ in watch.begun] == ["first"]

@@ -56,6 +56,9 @@ class Fit:
     def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         return {"steps": 1, "tokens": self.totals(batches)}
 
+    def stepped(self) -> None:
+        pass
+
     @property
     def cursor(self) -> Mapping[str, int]:
         return {"at": self.at}

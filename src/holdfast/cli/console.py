@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 if TYPE_CHECKING:
     from holdfast.plan import Plan
     from holdfast.report.tables import Table
-    from holdfast.study.grid import Arm
+    from holdfast.study.arms import Arm
 
 JUSTIFY = {"l": "left", "r": "right"}
 PLAIN_WIDTH = 160
@@ -68,6 +68,7 @@ def show_plan(out: Console, plan: Plan) -> None:
             f"({plan.step.target_tokens:,.0f} learned), {plan.step.flops:.3g} FLOPs; in all {plan.total.flops:.3g}"
         )
     )
+    _show_beforehand(out, plan)
     fits = ", ".join(f"{name} {_gigabytes(size)}" for name, size in plan.memory_of.items())
     out.print(
         escape(
@@ -79,6 +80,17 @@ def show_plan(out: Console, plan: Plan) -> None:
     _show_suites(out, plan)
     for warning in plan.warnings:
         out.print(f"[yellow]warning[/]: {escape(warning)}")
+
+
+def _show_beforehand(out: Console, plan: Plan) -> None:
+    before = plan.beforehand
+    if before.problems:
+        out.print(
+            f"before the first step: {before.samples} answers to each of {before.problems} problems are drawn by the "
+            f"untrained model, about {before.spent.generated_tokens:,.0f} tokens (if as long as demonstrations)"
+        )
+    if before.spent.flops:
+        out.print(f"before the first step: {before.spent.flops:.3g} FLOPs, counted in the whole")
 
 
 def _show_roles(out: Console, plan: Plan) -> None:

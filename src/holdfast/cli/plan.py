@@ -23,6 +23,12 @@ def plan(
         float | None,
         typer.Option(min=0.001, help="TFLOP/s that a device sustains (its peak times its utilization): prints hours."),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Load the base and say how much it expects the answers already, so which alpha."
+        ),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Of a study: the small version that its file describes.")
     ] = False,
@@ -38,6 +44,8 @@ def plan(
 
     arguments = split(words or [])
     if not config and len(arguments.places) == 1 and planning.is_study(arguments.places[0]):
+        if measure:
+            raise UserError("--measure is for a recipe; of a study it would load every arm's base")
         planning.show_study(
             arguments.places[0],
             assignments=arguments.assignments,
@@ -53,5 +61,6 @@ def plan(
         recipe_values(words or [], config=config, verb="plan"),
         allow_code=allow_code,
         scale=planning.Scale(devices, tflops),
+        measure=measure,
         json=json,
     )

@@ -17,8 +17,12 @@ from holdfast.recipe import read
 from holdfast.report.words import listed
 
 if TYPE_CHECKING:
+    from holdfast.recipe import Recipe
+    from holdfast.report.prior import Prior
     from holdfast.study.plans import ArmPlan
 
+ROWS_MEASURED = 256
+"""Rows whose answers ``--measure`` asks the base about."""
 NAMED = 3
 """Arms that a warning names; of more it says how many."""
 
@@ -43,12 +47,14 @@ def is_study(place: str) -> bool:
     return "axes" in values or ("base" in values and "model_name_or_path" not in values)
 
 
-def show_recipe(asked: Asked, *, allow_code: bool, scale: Scale, json: bool) -> None:
-    """Check a recipe, plan it, and print the plan."""
+def show_recipe(asked: Asked, *, allow_code: bool, scale: Scale, measure: bool, json: bool) -> None:
+    """Check a recipe, plan it, and print the plan; with ``measure``, what its base expects of the answers too."""
     recipe = planning.check(asked.values, source=asked.source, allow_code=allow_code)
     made = planning.plan(recipe, allow_code=allow_code, num_processes=scale.devices or 1)
+    expected = _prior(recipe, allow_code=allow_code) if measure else None
     if json:
-        typer.echo(js.dumps(made.to_json() | _hours(made, scale), indent=1))
+        told = {} if expected is None else {"prior": expected.to_json()}
+        typer.echo(js.dumps(made.to_json() | _hours(made, scale) | told, indent=1))
         return
     out = console()
     show_plan(out, made)
@@ -57,6 +63,8 @@ def show_recipe(asked: Asked, *, allow_code: bool, scale: Scale, json: bool) -> 
         out.print(
             f"hours: {made.hours(scale.tflops):.3g} on {many} at {scale.tflops:g} TFLOP/s each, moments not counted"
         )
+    if expected is not None:
+        out.print(escape(expected.in_words()))
 
 
 def show_study(
@@ -79,6 +87,16 @@ def show_study(
         some = listed(names) if len(names) <= NAMED else f"{len(names)} of {len(made)} arms"
         of = "all arms" if len(names) == len(made) else some
         out.print(f"[yellow]warning[/] ({escape(of)}): {escape(warning)}")
+
+
+def _prior(recipe: Recipe, *, allow_code: bool) -> Prior:
+    from holdfast.cli.console import quiet_libraries
+    from holdfast.diagnose.tokens import profile
+    from holdfast.report.prior import prior
+
+    quiet_libraries()
+    models = [recipe.model_name_or_path]
+    return prior(profile(recipe, models, rows=ROWS_MEASURED, allow_code=allow_code, said=lambda _: None))
 
 
 def _hours(made: planning.Plan, scale: Scale) -> dict[str, float]:

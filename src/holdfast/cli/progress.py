@@ -60,8 +60,10 @@ class Standing:
             self.best = record.decision.best_step
 
     def words(self) -> str:
-        """Return loss, NLL, scores and the best step so far."""
-        parts = [f"{name} {self.metrics[name]:.4g}" for name in ("loss", "nll") if name in self.metrics]
+        """Return loss, NLL, how the last rollout went, scores and the best step so far."""
+        parts = [f"{name} {self.metrics[name]:.4g}" for name in ("loss", "nll", "reward") if name in self.metrics]
+        if "mixed_groups" in self.metrics:
+            parts.append(f"unequal groups {percent(self.metrics['mixed_groups'])}")
         parts += [f"{name} {percent(value)}" for name, value in self.scores.items()]
         if self.best is not None:
             parts.append(f"best {self.best}")

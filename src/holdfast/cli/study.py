@@ -41,7 +41,7 @@ def study(
     file = Path(arguments.places[0])
     of_cluster = [word for word in arguments.assignments if word.startswith("cluster.")]
     changes = [word for word in arguments.assignments if word not in of_cluster]
-    asked = load(file, assignments=changes, quick=quick, allow_code=allow_code)
+    asked = load(file, assignments=changes, quick=quick, allow_code=allow_code, runs=runs)
     show_arms(console(), asked.arms)
     if dry_run:
         return

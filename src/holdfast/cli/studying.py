@@ -157,7 +157,7 @@ def study_and_show(
 def _at_a_time(study: Study, machine: Machine, jobs: Jobs, *, folder: Path) -> int:
     """Return how many runs this machine has at a time, and say so."""
     processes = study.spread.processes
-    largest = max(weight_bytes(arm.recipe.model_name_or_path) for arm in study.arms)
+    largest = max(weight_bytes(arm.base) for arm in study.arms)
     runs = len({arm.address for arm in study.arms})
     count = machine.jobs(jobs, runs=runs, weight_bytes=largest, processes=processes)
     threads = machine.threads(jobs=count, processes=processes)

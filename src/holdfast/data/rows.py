@@ -9,6 +9,9 @@ Four forms of row are read, and may be mixed:
   its ``context``), ``final_answer``, a list, for the answer, and one of solution and answer alone. What is learned is
   the solution, else the answer; the answer, as text, is also a column.
 
+Where two answers are compared, one form is read, TRL's: ``{"prompt": …, "chosen": …, "rejected": …}``, each a string or
+a list of messages; without ``prompt``, the messages of both but for the last are the prompt, the same in both.
+
 A row may ask about pictures: ``"image": "path"`` or ``"images": ["path", …]``, local files, relative to the rows' own.
 They stand before the text of the first user message; a mark ``<image>`` there, as LLaVA writes it, is taken out.
 
@@ -18,9 +21,9 @@ All other keys of a row are columns: training ignores them, a scorer gets them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.data.picture_files import PictureFile, picture_file
 from holdfast.errors import DataError
@@ -31,6 +34,8 @@ PUBLISHED_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "use
 MARK = "<image>"
 FORMS = ("prompt", "completion", "messages", "conversations")
 PROBLEMS, SOLUTIONS, ANSWERS = ("problem", "question"), ("solution",), ("answer", "final_answer")
+Found = TypeVar("Found")
+COMPLETION = '{"prompt": "…", "completion": "…"}'
 SHOWN = 10
 """Faulty rows that one error names."""
 
@@ -45,6 +50,13 @@ class Row(NamedTuple):
 
     example: Example
     columns: Mapping[str, Any]
+
+
+class Preference(NamedTuple):
+    """One prompt with two answers, of which the first is the better."""
+
+    chosen: Example
+    rejected: Example
 
 
 class _Fault(Exception):
@@ -64,12 +76,25 @@ def read_rows(path: str | Path) -> list[Example]:
 
 def read_table(path: str | Path) -> list[Row]:
     """As `read_rows`, with the columns that a scorer may ask for."""
+    return _read(path, _row, example=COMPLETION)
+
+
+def read_preferences(path: str | Path) -> list[Preference]:
+    """Return the pairs of a JSONL file, in its order; see the module.
+
+    Raises:
+        DataError: as `read_rows`; and where a row lacks an answer, or has the same one twice.
+    """
+    return _read(path, _preference, example='{"prompt": "…", "chosen": "…", "rejected": "…"}')
+
+
+def _read(path: str | Path, parse: Callable[[dict[str, Any], str, Path], Found], *, example: str) -> list[Found]:
     file = Path(path)
     try:
         raw = file.read_bytes()
     except OSError as fault:
         raise DataError(f"cannot read the data file {file}: {fault.strerror or fault}") from fault
-    return _usable(_pieces(raw), str(file), file.parent)
+    return _usable(_pieces(raw), str(file), file.parent, parse, example)
 
 
 def rows_of(values: Iterable[dict[str, Any]], source: str) -> list[Row]:
@@ -79,15 +104,21 @@ def rows_of(values: Iterable[dict[str, Any]], source: str) -> list[Row]:
         values: The rows as JSON would hold them; pictures are paths.
         source: Where they came from, for error messages.
     """
-    return _usable(enumerate(values, 1), source, Path())
+    return _usable(enumerate(values, 1), source, Path(), _row, COMPLETION)
 
 
-def _usable(pieces: Iterable[tuple[int, bytes | dict[str, Any]]], name: str, folder: Path) -> list[Row]:
-    rows: list[Row] = []
+def _usable(
+    pieces: Iterable[tuple[int, bytes | dict[str, Any]]],
+    name: str,
+    folder: Path,
+    parse: Callable[[dict[str, Any], str, Path], Found],
+    example: str,
+) -> list[Found]:
+    rows: list[Found] = []
     faults: list[str] = []
     for place, line in pieces:
         try:
-            rows.append(_row(_parsed(line), f"{name}:{place}", folder))
+            rows.append(parse(_parsed(line), f"{name}:{place}", folder))
         except _Fault as fault:
             faults.append(f"  line {place}: {fault}")
     if faults:
@@ -97,7 +128,7 @@ def _usable(pieces: Iterable[tuple[int, bytes | dict[str, Any]]], name: str, fol
             "\n".join([f"{name}: {many} of {len(rows) + len(faults)} cannot be used", *faults[:SHOWN], *more])
         )
     if not rows:
-        raise DataError(f'{name} holds no rows; write one JSON object a line: {{"prompt": "…", "completion": "…"}}')
+        raise DataError(f"{name} holds no rows; write one JSON object a line: {example}")
     return rows
 
 
@@ -177,6 +208,29 @@ def _texts(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
     return []
 
 
+def _preference(row: dict[str, Any], source: str, folder: Path) -> Preference:
+    missing = [key for key in ("chosen", "rejected") if key not in row]
+    if missing:
+        found = ", ".join(map(str, row)) or "none"
+        raise _Fault(f"needs prompt, chosen and rejected; {' and '.join(missing)} missing, its keys are: {found}")
+    if "prompt" in row:
+        prompt = _prompt(row["prompt"])
+        chosen, rejected = (_completion(row[key], key) for key in ("chosen", "rejected"))
+    else:
+        (prompt, chosen), (other, rejected) = (_split(_messages(row[key], key), key) for key in ("chosen", "rejected"))
+        if prompt != other:
+            raise _Fault("chosen and rejected do not answer the same messages; give them one prompt")
+    if not prompt:
+        raise _Fault("nothing is asked: there is no message before the answers")
+    for key, answer in (("chosen", chosen), ("rejected", rejected)):
+        if not answer.strip():
+            raise _Fault(f"{key} is empty: there is nothing to compare")
+    if chosen == rejected:
+        raise _Fault("chosen and rejected are the same: there is nothing to prefer")
+    prompt = _showing(prompt, _pictures(row.get("images") or row.get("image"), folder))
+    return Preference(Example(prompt, chosen, source), Example(prompt, rejected, source))
+
+
 def _pictures(value: Any, folder: Path) -> tuple[PictureFile, ...]:
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -215,12 +269,12 @@ def _prompt(value: Any) -> tuple[Message, ...]:
     return _messages(value, "prompt")
 
 
-def _completion(value: Any) -> str:
+def _completion(value: Any, key: str = "completion") -> str:
     if isinstance(value, str):
-        return _text(value, "completion")
-    messages = _messages(value, "completion")
+        return _text(value, key)
+    messages = _messages(value, key)
     if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise _Fault(f"completion must be one assistant message, found: {_roles(messages)}")
+        raise _Fault(f"{key} must be one assistant message, found: {_roles(messages)}")
     return messages[0]["content"]
 
 

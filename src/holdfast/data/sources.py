@@ -78,6 +78,69 @@ class ExampleRows:
         return digest([example.prompt, example.completion] for example in self.examples)
 
 
+class TokenRows:
+    """Rows that are tokens already.
+
+    Args:
+        rows: In order.
+        each: Rows of one example, which stay together: two where answers are compared.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], *, each: int = 1) -> None:
+        self._rows, self._each = tuple(rows), each
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """First row of each example."""
+        return range(0, len(self._rows), self._each)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        """Return these rows, in this order."""
+        return [self._rows[index] for index in indices]
+
+    def pictured(self) -> Encoded | None:
+        """Return the first row with pictures."""
+        return next((row for row in self._rows if row.pictures), None)
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over the tokens of all rows, in order."""
+        return digest([row.input_ids, row.n_prompt, [one.to_json() for one in row.pictures]] for row in self._rows)
+
+
+class Twice:
+    """Rows that each come twice in a row: what stands for pairs before there are any.
+
+    Args:
+        source: Of single rows.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """First of each two."""
+        return range(0, len(self), 2)
+
+    def __len__(self) -> int:
+        return 2 * len(self.source)
+
+    def take(self, indices: Sequence[int]) -> list[Encoded]:
+        """Return these rows, in this order."""
+        return self.source.take([index // 2 for index in indices])
+
+    def pictured(self) -> Encoded | None:
+        """Return the first row with pictures."""
+        return self.source.pictured()
+
+    def fingerprint(self) -> str:
+        """Return that of the single rows."""
+        return self.source.fingerprint()
+
+
 class EnvironmentRows:
     """Demonstrations of an environment, a row for each step of a problem: encoded when first read, then kept.
 

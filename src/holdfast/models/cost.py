@@ -120,6 +120,16 @@ class Cost:
         """Return the FLOPs of a forward pass alone: what evaluation by scoring costs."""
         return shape[0] * self.forward.at(shape[1]) + head_rows * self.head_forward
 
+    def generation_flops(self, prompt: int, new: int) -> int:
+        """Return the FLOPs of answering one prompt with a cache: ``new`` tokens, each attending to all before it.
+
+        What is computed for neighbors' padding, or again after a batch is refilled, is not counted.
+        """
+        steps = max(new - 1, 0)  # the last token is written, not read
+        keys = steps * prompt + steps * (steps + 1) // 2
+        written = round(self.forward.quadratic * keys + self.forward.linear * steps)
+        return self.forward.at(prompt) + written + new * self.head_forward
+
     def shared_flops(self, layout: Layout, head_rows: int) -> int:
         """Return the FLOPs of forward and backward of one micro-batch whose prefixes are computed once.
 

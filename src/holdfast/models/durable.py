@@ -60,6 +60,24 @@ def write_json(path: Path, value: Any) -> None:
         os.fsync(stream.fileno())
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a durable file that appears whole or not at all, in the place of an older one.
+
+    A killed process leaves ``.tmp-<name>-<pid>`` behind.
+    """
+    private = path.parent / f".tmp-{path.name}-{os.getpid()}"
+    try:
+        with private.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        private.replace(path)
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
 def fsync(path: Path) -> None:
     """Ask the kernel to put a file, or a folder's list of names, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

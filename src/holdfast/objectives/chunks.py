@@ -36,6 +36,9 @@ objective sees the vocabulary, the model caps its logits, or the head is not a p
 LEAST_CHUNK = 1024
 """Rows of a chunk, at least: every chunk streams the head's weight and its gradient through memory again."""
 
+BINS = 5
+"""Of p, for the spread of gradients."""
+
 LIGHT_WEIGHT = 0.1
 """A token that weighs less than this hardly takes part; the share of such tokens is reported."""
 
@@ -91,11 +94,24 @@ class Sums(NamedTuple):
     penalty: Tensor
 
 
+class GradientSpread(NamedTuple):
+    """How much the gradients that tokens send into the model differ, by bins of p: K equal parts of [0, 1].
+
+    Attributes:
+        count_K: Tokens of each bin.
+        squares_K: Σ ‖g - mean g‖² over the bin's tokens of this micro-batch, g = d(w·l) / d hidden of one token.
+    """
+
+    count_K: Tensor
+    squares_K: Tensor
+
+
 class ChunkLoss(NamedTuple):
     """What `chunked_loss` returns: the loss Σ c·(w·l + penalty), a scalar with graph, and the sums beside it."""
 
     loss: Tensor
     sums: Sums
+    spread: GradientSpread
 
 
 def rows_per_chunk(vocabulary: int, chunk_rows: int | None) -> int:
@@ -122,8 +138,10 @@ def chunked_loss(
         UserError: the objective's weight does not have one value a row.
     """
     job = _Job(head, rows, objective, chunk_rows, base_head, differentiate=torch.is_grad_enabled())
-    loss, *sums = _OnePass.apply(job, rows.hidden_NH, *head.parameters())  # type: ignore[no-untyped-call]
-    return ChunkLoss(loss, Sums(*sums))
+    loss, count_K, squares_K, *sums = _OnePass.apply(  # type: ignore[no-untyped-call]
+        job, rows.hidden_NH, *head.parameters()
+    )
+    return ChunkLoss(loss, Sums(*sums), GradientSpread(count_K, squares_K))
 
 
 def chunked_logp(head: OutputHead, rows: Rows, *, chunk_rows: int | None) -> Tensor:
@@ -162,12 +180,16 @@ class _OnePass(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:] if job.differentiate else (False,) * (1 + len(params))
         gradients = HeadGradients(job.head, hidden_NH, params, wanted=wanted)
         totals_8 = torch.zeros(8, dtype=statistics_dtype(hidden_NH), device=hidden_NH.device)
+        logp_N = torch.zeros(len(hidden_NH), dtype=totals_8.dtype, device=hidden_NH.device)
         for start, stop in job.spans():
-            totals_8 += _chunk(job, job.rows.part(start, stop), gradients, start)
+            told_8R = _chunk(job, job.rows.part(start, stop), gradients, start)
+            totals_8 += told_8R.sum(1)
+            logp_N[start:stop] = -told_8R[1]
+        spread = _spread(gradients.hidden_NH, logp_N, job.rows.share_N)
         ctx.save_for_backward(*gradients.all())
         loss, *sums = (total.clone() for total in totals_8)
-        ctx.mark_non_differentiable(*sums)
-        return loss, *sums
+        ctx.mark_non_differentiable(*spread, *sums)
+        return loss, *spread, *sums
 
     @staticmethod
     @once_differentiable
@@ -220,7 +242,7 @@ class _Recompute(torch.autograd.Function):
 
 
 def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tensor:
-    """Return Σ c·(w·l + penalty) and the seven `Sums` of one chunk, shape (8,); add its gradients."""
+    """Return c·(w·l + penalty) of each row of a chunk and what the seven `Sums` add up, (8, R); add its gradients."""
     objective, head = job.objective, job.head
     z_RV = gradients.head_output(rows.hidden_NH)
     logits_RV = head.transform.apply(z_RV.detach())
@@ -252,7 +274,20 @@ def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tenso
     counted_R = rows.share_N * (weighted_R + penalty_R)
     none_R = (weight_R == 0).to(weight_R.dtype)
     told = (counted_R, -logp_R, weighted_R, weight_R, light_R, none_R, entropy_R, penalty_R)
-    return torch.stack([values_R.sum() for values_R in told])
+    return torch.stack(told)
+
+
+def _spread(gradient_NH: Tensor | None, logp_N: Tensor, share_N: Tensor) -> GradientSpread:
+    zeros_K = torch.zeros(BINS, dtype=logp_N.dtype, device=logp_N.device)
+    if gradient_NH is None:
+        return GradientSpread(zeros_K, zeros_K.clone())
+    bin_N = (logp_N.exp() * BINS).long().clamp(0, BINS - 1)
+    # What was collected is times the share; one token's own gradient is without it.
+    own_NH = gradient_NH.to(logp_N.dtype) / share_N.to(logp_N.dtype).clamp(min=torch.finfo(logp_N.dtype).tiny)[:, None]
+    count_K = zeros_K.index_add(0, bin_N, torch.ones_like(logp_N))
+    sum_KH = zeros_K.new_zeros(BINS, own_NH.shape[1]).index_add(0, bin_N, own_NH)
+    squares_K = zeros_K.index_add(0, bin_N, own_NH.square().sum(1)) - sum_KH.square().sum(1) / count_K.clamp(min=1)
+    return GradientSpread(count_K, squares_K.clamp(min=0))
 
 
 def _stats(objective: Objective, rows: Rows, logp_RV: Tensor, logp_R: Tensor, entropy_R: Tensor) -> TokenStats:

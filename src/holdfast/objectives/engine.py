@@ -28,18 +28,19 @@ from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.models import shared_prefix
 from holdfast.models.shared_prefix import Layout, sharing
 from holdfast.objectives.base import OF_THE_BASE, Objective
-from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
+from holdfast.objectives.chunks import ChunkLoss, GradientSpread, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
 from holdfast.objectives.targets import answers, counted_targets, means
 
 Batch = Mapping[str, Tensor]
 """``input_ids``, ``attention_mask`` and ``labels``, each (B, T); what else is in it goes to the model, but for
-``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them, and for the keys of
-`holdfast.models.shared_prefix`, with which common beginnings of rows are computed once."""
+``base_logp`` and ``old_logp``, (B, T), aligned with the labels, for objectives that need them, for ``row_weight``,
+(B,), by which all that a row adds is multiplied, and for the keys of `holdfast.models.shared_prefix`, with which common
+beginnings of rows are computed once."""
 
 NORMALIZATIONS = ("tokens", "examples", "weights")
 
-NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", *shared_prefix.KEYS)
+NOT_FOR_THE_MODEL = ("labels", "base_logp", "old_logp", "row_weight", *shared_prefix.KEYS)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class StepLoss:
         objective: The part Σ c·(w·l + penalty) alone, undivided by ranks: what curves show. No graph.
         sums: Sums over the counted tokens (see `Sums`).
         tokens: Counted tokens.
+        spread: Of the tokens' gradients (see `GradientSpread`).
         router_loss: The router balancing loss before its coefficient; None where the model gives none.
     """
 
@@ -78,6 +80,7 @@ class StepLoss:
     objective: Tensor
     sums: Sums
     tokens: int
+    spread: GradientSpread
     router_loss: Tensor | None = None
 
 
@@ -86,6 +89,14 @@ class TokenLogp(NamedTuple):
 
     logp_BT: Tensor
     counted_BT: Tensor
+
+
+class TokenStates(NamedTuple):
+    """Log-probabilities as in `TokenLogp`, and ``hidden_NH``, the state from which each counted token was predicted."""
+
+    logp_BT: Tensor
+    counted_BT: Tensor
+    hidden_NH: Tensor
 
 
 class _Weighted(NamedTuple):
@@ -106,6 +117,7 @@ class Engine:
         chunk_rows: Rows whose logits exist at once. None: as many as 256 MB of float32 logits hold, at least 1,024.
         forward: What is called in place of ``model``: a data-parallel wrapper around it.
         base: The untrained model, for objectives that need it (`OF_THE_BASE`); ``base_logp`` may stand in the batches.
+        temperature: Of all probabilities: 1, or that at which answers are drawn.
 
     Raises:
         UserError: an unknown normalization, or the objective needs a base model and there is none.
@@ -128,6 +140,7 @@ class Engine:
         chunk_rows: int | None = None,
         forward: Callable[..., Any] | None = None,
         base: nn.Module | None = None,
+        temperature: float = 1.0,
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise UserError(f"normalize: no such choice: {normalize!r}. {did_you_mean(normalize, NORMALIZATIONS)}")
@@ -139,7 +152,7 @@ class Engine:
         self.objective = objective
         self.normalize = normalize
         self.chunk_rows = chunk_rows
-        self.head = OutputHead(model)
+        self.head = OutputHead(model, temperature=temperature)
         self.base = base
         self.base_head = None if base is None else OutputHead(base)
         self.forward = model if forward is None else forward
@@ -192,7 +205,7 @@ class Engine:
             router_loss = router_loss.detach()
         # Empty, so worth 0: it ties the loss to what forward returned, on which sharding wrappers hang their hooks.
         loss = loss + outputs["logits"][..., :0, :].sum().to(loss.dtype)
-        return StepLoss(loss, part.loss.detach(), part.sums, tokens, router_loss)
+        return StepLoss(loss, part.loss.detach(), part.sums, tokens, part.spread, router_loss)
 
     def logp(self, batch: Batch) -> TokenLogp:
         """Return the log-probability of every counted label, differentiable, in bounded memory.
@@ -200,16 +213,26 @@ class Engine:
         What losses over whole sequences are made of (DPO, PPO, a KL on sampled tokens), and what an objective's
         ``base_logp`` and ``old_logp`` are computed with beforehand.
         """
+        found = self.states(batch)
+        return TokenLogp(found.logp_BT, found.counted_BT)
+
+    def states(self, batch: Batch) -> TokenStates:
+        """Return what `logp` returns, and the states that the labels were predicted from: what a critic reads."""
         trunk, counted_BT = self._trunk(batch)
         rows = _gathered(batch, trunk, counted_BT, shares_BT=counted_BT)
         logp_N = chunked_logp(self.head, rows, chunk_rows=self.chunk_rows)
+        # Empty, so worth 0: it ties what is returned to what forward returned (see `loss`).
+        logp_N = logp_N + trunk.outputs["logits"][..., :0, :].sum().to(logp_N.dtype)
         logp_BT = logp_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, logp_N)
-        return TokenLogp(logp_BT, counted_BT)
+        return TokenStates(logp_BT, counted_BT, rows.hidden_NH)
 
     def _weighted(self, batch: Batch, totals: Totals) -> _Weighted:
         trunk, counted_BT = self._trunk(batch)
         dtype = torch.promote_types(trunk.hidden_BTH.dtype, torch.float32)
-        rows = self._rows(batch, trunk, counted_BT, shares_BT=self._shares(counted_BT.to(dtype), totals))
+        shares_BT = self._shares(counted_BT.to(dtype), totals)
+        if "row_weight" in batch:
+            shares_BT = shares_BT * batch["row_weight"][:, None]
+        rows = self._rows(batch, trunk, counted_BT, shares_BT=shares_BT)
         part = chunked_loss(
             self.head, rows, objective=self.objective, chunk_rows=self.chunk_rows, base_head=self.base_head
         )

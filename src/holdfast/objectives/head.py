@@ -14,7 +14,7 @@ Shapes: ``B`` rows of a batch, ``T`` tokens, ``H`` hidden width, ``R`` rows of o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -35,15 +35,17 @@ RAMP_REACH = 60.0
 
 @dataclass(frozen=True)
 class LogitTransform:
-    """What a model's forward does to its head's output: ``logits = cap · tanh(scale · z / cap)``.
+    """What a model's forward does to its head's output: ``logits = cap · tanh(scale · z / cap) / temperature``.
 
     Attributes:
         scale: Factor of the head's output.
-        softcap: The bound ``cap``; None for ``logits = scale · z``.
+        softcap: The bound ``cap``; None for ``logits = scale · z / temperature``.
+        temperature: At which answers are drawn; not of the model's own doing.
     """
 
     scale: float = 1.0
     softcap: float | None = None
+    temperature: float = 1.0
 
     def apply(self, z_RV: Tensor) -> Tensor:
         """Return the logits in float32 (float64 stays), shape as ``z_RV``; ``z_RV`` is left as it was."""
@@ -52,13 +54,14 @@ class LogitTransform:
             logits_RV = logits_RV * self.scale
         if self.softcap is not None:
             logits_RV = torch.tanh(logits_RV / self.softcap) * self.softcap
-        return logits_RV
+        return logits_RV if self.temperature == 1.0 else logits_RV / self.temperature
 
     def pull_back_(self, gradient_RV: Tensor, logits_RV: Tensor) -> Tensor:
         """Turn d loss / d logits into d loss / d z, in place, and return it."""
         if self.softcap is not None:
-            gradient_RV.mul_(1 - (logits_RV / self.softcap).square())
-        return gradient_RV.mul_(self.scale) if self.scale != 1.0 else gradient_RV
+            gradient_RV.mul_(1 - (logits_RV * (self.temperature / self.softcap)).square())
+        factor = self.scale / self.temperature
+        return gradient_RV.mul_(factor) if factor != 1.0 else gradient_RV
 
 
 class TrunkOutput(NamedTuple):
@@ -78,12 +81,14 @@ class OutputHead:
 
     Args:
         model: A causal language model with ``get_output_embeddings``; not wrapped for data parallelism.
+        temperature: Of the probabilities: logits are divided by it.
 
     Raises:
         ModelError: the model has no output head, or is an encoder-decoder.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, temperature: float = 1.0) -> None:
+        self.temperature = temperature
         self.name = type(model).__name__
         module = model.get_output_embeddings()  # type: ignore[operator]
         if module is None:
@@ -98,7 +103,7 @@ class OutputHead:
     @property
     def transform(self) -> LogitTransform:
         """The proved map from the head's output to the logits; known after the first `trunk`."""
-        return self._proof().transform
+        return replace(self._proof().transform, temperature=self.temperature)
 
     @property
     def vocabulary(self) -> int:

@@ -45,6 +45,7 @@ def cautions(
         mismatch: Of eq. 3; None without ``match``.
     """
     yield from _blind(recipe)
+    yield from _hot(recipe)
     yield from _small(recipe, sizes)
     yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
     if mismatch is not None and abs(mismatch) > MISMATCH:
@@ -120,6 +121,17 @@ def _blind(recipe: Recipe) -> Iterator[str]:
             yield f"suite {name} draws {suite.decoding.samples} greedy answers a problem: they are all alike"
     if recipe.stop is not None and recipe.evaluate_at == "end":
         yield "stop can do nothing: evaluate_at is end, and by then it is over"
+
+
+def _hot(recipe: Recipe) -> Iterator[str]:
+    """Say what becomes of a model that learns, as they are, answers that were drawn above temperature 1."""
+    spec = recipe.method if isinstance(recipe.method, Mapping) else {}
+    temperature = spec.get("temperature", 1.0)
+    if spec.get("name") == "rft" and temperature > 1:
+        yield (
+            f"method.temperature {temperature:g}: rft learns the answers as they are, so the model itself becomes as "
+            "hot as they were drawn, and answers worse when it is sampled; draw at temperature 1"
+        )
 
 
 def _small(recipe: Recipe, sizes: Mapping[str, int]) -> Iterator[str]:

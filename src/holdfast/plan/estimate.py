@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.members import build
+from holdfast.methods import METHODS
 from holdfast.objectives import OBJECTIVES
-from holdfast.objectives.base import Objective
 from holdfast.objectives.passes import asks_base
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
@@ -67,11 +67,19 @@ def plan(
     read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
     if recipe.budget.match != "steps" and reference.names != selected.names:
         other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
-        steps = plan_steps(recipe.budget.match, times(other.mean, whole), read.mean)
+        spends = times(other.mean, whole).plus(shared.beforehand(recipe, whole, num_processes=num_processes).spent)
+        for _ in range(
+            2
+        ):  # the base is asked about the rows of the steps, so what comes before depends on them a little
+            before = shared.beforehand(recipe, steps, num_processes=num_processes).spent
+            steps = plan_steps(recipe.budget.match, spends.less(before), read.mean)
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
+    beforehand = shared.beforehand(recipe, steps, num_processes=num_processes)
     devices = num_processes if sharded else 1
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    needs = functools.partial(_memory, recipe, bones, parameters, objective=objective, read=read, devices=devices)
+    method = build("method", recipe.method, METHODS, allow_code=allow_code)
+    with_base = asks_base(objective) or getattr(method, "asks_base", False)
+    needs = functools.partial(_memory, recipe, bones, parameters, with_base=with_base, read=read, devices=devices)
     memory_of = {
         preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb
         for preset, roles_of in PRESETS.items()
@@ -85,6 +93,7 @@ def plan(
         whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
         step=read.mean,
+        beforehand=beforehand,
         steps_read=read.read,
         reference=label_of(recipe.budget.reference),
         reference_steps=whole,
@@ -108,7 +117,7 @@ def _memory(
     parameters: Sequence[ParameterRole],
     selected: Selected,
     *,
-    objective: Objective,
+    with_base: bool,
     read: Survey,
     devices: int,
 ) -> Memory:
@@ -123,7 +132,7 @@ def _memory(
         stored=_loaded_dtype(recipe, bones),
         computed=computed,
         masters=recipe.master_dtype,
-        with_base=asks_base(objective),
+        with_base=with_base,
         activations=activation_bytes(
             bones.config, tokens=read.largest, computed=computed, checkpointing=recipe.gradient_checkpointing
         ),

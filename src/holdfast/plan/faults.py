@@ -18,8 +18,10 @@ from holdfast.evaluate.file_problems import OPTIONS, file_faults
 from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
 from holdfast.evaluate.suite import suite_read
+from holdfast.methods import METHODS
 from holdfast.models import find
 from holdfast.objectives import OBJECTIVES
+from holdfast.plan.method_faults import method_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
 from holdfast.signals import SIGNALS
@@ -52,6 +54,8 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
     """Return the faults of all names in a recipe, reading whatever is readable of it."""
     return [
         *_model_faults(values),
+        *_named_faults("method", "method", values.get("method"), METHODS, allow_code),
+        *method_faults(values),
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
         *_selection_faults("trainable", values.get("trainable")),
         *_selection_faults("budget.reference", _block(values.get("budget")).get("reference")),

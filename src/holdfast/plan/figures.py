@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast.plan.beforehand import Beforehand
 from holdfast.plan.exposure import Exposure
 from holdfast.plan.memory import Memory
 from holdfast.recipe import Recipe
@@ -48,6 +49,7 @@ class Plan:
         whole: Names of all tensors that ``full`` would train: what the distance from the base is relative to.
         steps: Optimizer steps of this run.
         step: What one mean step spends.
+        beforehand: What is drawn, and spent, before the first step.
         steps_read: Steps whose batches were read for it: all of them, or as many as are spaced evenly over the run.
         reference: The selection that fixes the budget, with its steps.
         reference_steps: Its optimizer steps.
@@ -66,6 +68,7 @@ class Plan:
     whole: tuple[str, ...]
     steps: int
     step: Spent
+    beforehand: Beforehand
     steps_read: int
     reference: str
     reference_steps: int
@@ -85,8 +88,8 @@ class Plan:
 
     @property
     def total(self) -> Spent:
-        """What the whole run spends: exact if all of its steps were read."""
-        return times(self.step, self.steps)
+        """What the whole run spends: exact if all of its steps were read, and no answers are drawn."""
+        return times(self.step, self.steps).plus(self.beforehand.spent)
 
     def hours(self, tflops: float) -> float:
         """Return the hours of training alone, moments not counted, if each device sustains ``tflops`` TFLOP/s."""
@@ -118,6 +121,11 @@ class Plan:
             "flops_per_step": self.step.flops,
             "flops_total": self.total.flops,
             "per_step": self.step.to_json(),
+            "beforehand": {
+                "problems": self.beforehand.problems,
+                "samples": self.beforehand.samples,
+                "spent": self.beforehand.spent.to_json(),
+            },
             "total": self.total.to_json(),
             "budget": {
                 "match": self.recipe.budget.match,

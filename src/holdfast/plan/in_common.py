@@ -17,8 +17,10 @@ from holdfast.recipe import Recipe
 if TYPE_CHECKING:
     from holdfast.data.batches import Batches, SharePrefixes
     from holdfast.data.sources import Source
+    from holdfast.methods.price import PlayPrice
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
+    from holdfast.plan.beforehand import Beforehand
     from holdfast.plan.skeleton import Skeleton
     from holdfast.plan.steps import Survey
 
@@ -55,10 +57,12 @@ class Common:
 
         return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
 
-    def price(self, recipe: Recipe, names: Sequence[str]) -> Cost:
+    def price(self, recipe: Recipe, names: Sequence[str]) -> Cost | PlayPrice:
         """Return what the model costs when ``names`` learn, with pictures as the recipe's first row has them."""
         from holdfast.data.batches import example_with_pictures
         from holdfast.members import build
+        from holdfast.methods import METHODS, plays
+        from holdfast.methods.price import PlayPrice
         from holdfast.models.cost import cost
         from holdfast.objectives import OBJECTIVES
         from holdfast.objectives.passes import priced
@@ -66,6 +70,7 @@ class Common:
         source = self.source(recipe)
         rows = [] if self.text_only(recipe) else self._rows_of(recipe)
         shares = self.share_prefixes(recipe) != "never"
+        method = build("method", recipe.method, METHODS, allow_code=self.allow_code)
 
         def price(learning: Sequence[str]) -> Cost:
             return self._once(
@@ -76,10 +81,21 @@ class Common:
             )
 
         objective = build("objective", recipe.objective, OBJECTIVES, allow_code=self.allow_code)
-        return priced(price(names), objective, forward=lambda: price(()))
+        own = priced(price(names), objective, forward=lambda: price(()))
+        if not plays(method):
+            return own
+        return PlayPrice(own, scorings=1 + method.asks_base, passes=method.passes)
 
     def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
-        """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`."""
+        """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`.
+
+        Rows that the model itself writes do not.
+        """
+        from holdfast.members import build
+        from holdfast.methods import METHODS, plays
+
+        if plays(build("method", recipe.method, METHODS, allow_code=self.allow_code)):
+            return "never"
         pictured = not self.text_only(recipe)
         asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
         return self._once(
@@ -92,27 +108,62 @@ class Common:
         return self.source(recipe).pictured() is None
 
     def source(self, recipe: Recipe) -> Source:
-        """Return the rows that a recipe learns from; one that is longer than the model's positions is refused."""
-        from holdfast.data.sources import source_of
-        from holdfast.evaluate.suite import rules_in_play
+        """Return the rows that a recipe learns from; one that is longer than the model's positions is refused.
+
+        In the place of answers that are drawn later stand demonstrations, twice each where answers are compared.
+        """
+        from holdfast.data.pairs import pair_rows
+        from holdfast.data.sources import Twice
+
+        if self._rows_each(recipe) == 1:
+            return self._single_rows(recipe)
+        if recipe.data.path is None:
+            return Twice(self._single_rows(recipe))
+        return self._once(
+            ["pairs", *_model(recipe), *self._rows_of(recipe)],
+            lambda: pair_rows(
+                str(recipe.data.path), self.skeleton(recipe).speaker, max_length=self._max_length(recipe)
+            ),
+        )
+
+    def _max_length(self, recipe: Recipe) -> int | None:
         from holdfast.rollout.generate import positions
 
-        rules = rules_in_play(recipe)
         limits = [limit for limit in (recipe.max_length, positions(self.skeleton(recipe).model)) if limit is not None]
+        return min(limits, default=None)
+
+    def _single_rows(self, recipe: Recipe) -> Source:
+        from holdfast.data.sources import source_of
+        from holdfast.evaluate.suite import rules_in_play
+
+        rules = rules_in_play(recipe)
         return self._once(
             ["source", *_model(recipe), *self._rows_of(recipe)],
             lambda: source_of(
                 recipe.data,
                 rules=rules,
                 tokenizer=self.skeleton(recipe).speaker,
-                max_length=min(limits, default=None),
+                max_length=self._max_length(recipe),
                 allow_code=self.allow_code,
             ),
         )
 
     def rows_per_step(self, recipe: Recipe, *, num_processes: int) -> int:
         """Return the rows of a step over all processes."""
-        return recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * num_processes
+        examples = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * num_processes
+        return examples * self._rows_each(recipe)
+
+    def _rows_each(self, recipe: Recipe) -> int:
+        from holdfast.members import build
+        from holdfast.methods import METHODS, rows_each
+
+        return rows_each(build("method", recipe.method, METHODS, allow_code=self.allow_code))
+
+    def beforehand(self, recipe: Recipe, steps: int, *, num_processes: int) -> Beforehand:
+        """Return what is drawn and asked before the first of ``steps`` steps; see `holdfast.plan.beforehand`."""
+        from holdfast.plan.beforehand import beforehand
+
+        return beforehand(self, recipe, steps, num_processes=num_processes)
 
     def survey(self, recipe: Recipe, steps: int, *, names: Sequence[str], num_processes: int) -> Survey:
         """Return what ``steps`` steps of a recipe spend when ``names`` learn."""
@@ -123,7 +174,7 @@ class Common:
             return Batches(
                 self.source(recipe),
                 seed=recipe.seed,
-                per_device_train_batch_size=recipe.per_device_train_batch_size,
+                per_device_train_batch_size=recipe.per_device_train_batch_size * self._rows_each(recipe),
                 gradient_accumulation_steps=recipe.gradient_accumulation_steps,
                 pad_token_id=self.skeleton(recipe).tokenizer.pad_token_id or 0,
                 process_index=process,
@@ -140,6 +191,7 @@ class Common:
                 *self._rows_of(recipe),
                 *shape,
                 recipe.objective,
+                recipe.method,
                 steps,
                 *names,
             ],

@@ -11,6 +11,7 @@ from holdfast.recipe import Recipe
 
 if TYPE_CHECKING:
     from holdfast.data.batches import Batch, Batches
+    from holdfast.methods.price import PlayPrice
     from holdfast.models.cost import Cost
     from holdfast.train.budget import Spent
 
@@ -37,7 +38,7 @@ class Survey:
     mean: Spent
 
 
-def survey(batches: Sequence[Batches], total: int, *, price: Cost) -> Survey:
+def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice) -> Survey:
     """Read the steps of a run, or at most `ROWS_READ` rows' worth of them, evenly spaced; keeps none in memory.
 
     Args:

@@ -149,7 +149,7 @@ class Recipe(_Closed):
     master_dtype: Literal["float32", "stored"] = "float32"
     attn_implementation: str | None = None
 
-    method: Literal["sft"] = "sft"
+    method: str | dict[str, Any] = "sft"
     trainable: str | dict[str, Any] = "full"
     objective: str | dict[str, Any] = "nll"
     normalize: Literal["tokens", "examples", "weights"] = "tokens"

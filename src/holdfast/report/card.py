@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def card(run: RunData) -> str:
         f"# {_cell(run.name)}",
         "",
         f"Fine-tuned from `{_code(recipe.get('model_name_or_path', '?'))}` by `{_code(recipe.get('method', 'sft'))}` "
-        f"on {_data(recipe.get('data', {}))}; trained: {_cell(trained_share(groups[0]))}; objective "
-        f"`{_code(recipe.get('objective', 'nll'))}`, learning rate {recipe.get('learning_rate', '?')}, "
+        f"on {_data(recipe.get('data', {}))}; trained: {_cell(trained_share(groups[0]))}; {_objective(recipe)}"
+        f"learning rate {recipe.get('learning_rate', '?')}, "
         f"{run.result.get('steps', '?')} steps, seed {run.seed}.",
         "",
         "## Gained and lost",
@@ -94,3 +95,9 @@ def _cell(text: str) -> str:
 
 def _code(value: Any) -> str:
     return words.visible(" ".join(str(value).split())).replace("`", "'")
+
+
+def _objective(recipe: Mapping[str, Any]) -> str:
+    method = recipe.get("method", "sft")
+    name = method.get("name") if isinstance(method, Mapping) else method
+    return f"objective `{_code(recipe.get('objective', 'nll'))}`, " if name in ("sft", "rft") else ""

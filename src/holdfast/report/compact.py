@@ -32,6 +32,8 @@ HEAD = "study.json"
 FORMAT = "holdfast study records 1"
 SPENT = ("steps", "flops", "flops_6nd", "flops_trainable", "tokens", "target_tokens", "examples")
 CURVE = ("step", "nll", "tokens_per_second", "learning_rate")
+OF_PLAY = ("train_success", "mixed_groups")
+"""Of a run that plays, at the end of its curve."""
 OUTCOMES = (Outcome.WRONG, Outcome.CORRECT, Outcome.UNPARSED)
 TRUTH = (False, True, None)
 
@@ -74,7 +76,9 @@ def _runs(folder: Path, head: Mapping[str, Any]) -> Iterator[RunData]:
             status=line["status"],
             recipe=_unshared(line["recipe"], head["shared"]),
             plan=_unshared(line["plan"], head["shared"]),
-            metrics=tuple(dict(zip(CURVE, point, strict=True)) for point in zip(*line["curve"], strict=True)),
+            metrics=tuple(
+                dict(zip((*CURVE, *OF_PLAY), point, strict=False)) for point in zip(*line["curve"], strict=True)
+            ),
             records=tuple(_record(row, head) for row in records.get(number, ())),
             result=_unshared(line["result"], head["shared"]),
             notes=tuple(head["notes"]),

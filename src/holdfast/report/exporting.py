@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.errors import RunFolderError
 from holdfast.records import Estimate, Record, Sample
-from holdfast.report.compact import CURVE, FORMAT, HEAD, OUTCOMES, SPENT, TRUTH
+from holdfast.report.compact import CURVE, FORMAT, HEAD, OF_PLAY, OUTCOMES, SPENT, TRUTH
 from holdfast.report.run_data import RunData
 from holdfast.report.squeeze import index_of, rounded, squeeze
 
@@ -67,7 +67,9 @@ class _Writer:
 
     def run(self, run: RunData) -> dict[str, Any]:
         recipe = {key: value for key, value in run.recipe.items() if key != "output_dir"}
-        metrics = _thinned([line for line in run.metrics if line.get("nll") is not None])
+        plays = any(name in line for line in run.metrics for name in OF_PLAY)
+        told = [line for line in run.metrics if line.get(OF_PLAY[0] if plays else "nll") is not None]
+        metrics, names = _thinned(told), (*CURVE, *OF_PLAY) if plays else CURVE
         return {
             "name": run.name,
             "axes": dict(run.axes),
@@ -77,7 +79,7 @@ class _Writer:
             "plan": self._share(run.plan),
             "result": self._share(run.result),
             "faults": list(run.faults),
-            "curve": [[rounded(line.get(name), 4) for line in metrics] for name in CURVE],
+            "curve": [[rounded(line.get(name), 4) for line in metrics] for name in names],
         }
 
     def records(self, run: RunData) -> Iterator[dict[str, Any]]:

@@ -51,11 +51,13 @@ class Reply(NamedTuple):
         text: Without the tokens that end it.
         n_tokens: Generated tokens, the ending one included.
         finished: Whether the model ended it; False if it was cut off at ``max_new_tokens`` or the model's positions.
+        token_ids: What was generated, token by token: encoding ``text`` again may part it differently.
     """
 
     text: str
     n_tokens: int
     finished: bool
+    token_ids: tuple[int, ...] = ()
 
 
 def generate(
@@ -150,7 +152,7 @@ def generate_from(
                     _hear_of(batches[number], _Talk(*heard), stops)
             pending = [row for row in pending if not row.ended]
     texts = spoken(tokenizer, [row.said for row in rows])
-    return [Reply(text, len(row.said), row.finished) for text, row in zip(texts, rows, strict=True)]
+    return [Reply(text, len(row.said), row.finished, tuple(row.said)) for text, row in zip(texts, rows, strict=True)]
 
 
 def spoken(tokenizer: Any, answers: Sequence[Sequence[int]]) -> list[str]:

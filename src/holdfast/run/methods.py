@@ -2,22 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
-from holdfast.data.sources import Source
+from holdfast.data.encode import preview
+from holdfast.data.sources import EnvironmentRows, Source, Twice
+from holdfast.errors import UserError
+from holdfast.members import build
+from holdfast.methods import METHODS, draws, plays, rows_each
+from holdfast.methods.actor_critic import ActorCritic, Critic
+from holdfast.methods.dpo import DPO
+from holdfast.methods.group_relative import GroupRelative
+from holdfast.methods.grpo import GRPO
+from holdfast.methods.on_policy import OnPolicy, Setting
+from holdfast.methods.play import Play
+from holdfast.methods.preference import Preference
+from holdfast.methods.price import added
 from holdfast.models.cost import Cost, cost
 from holdfast.models.load import Loaded, load
 from holdfast.models.ranks import Ranks
+from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.base import Objective
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.passes import asks_base, priced
+from holdfast.plan import Plan
+from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
+from holdfast.run.drawing import Material, drawn_material
+from holdfast.run.prefix_sharing import proved
+from holdfast.train.method import Method
 from holdfast.train.old_policy import OldPolicy
 from holdfast.train.sft import SFT
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        recipe, planned, folder, ranks: Of the run.
+        loaded: The model, its masters set.
+        compute_dtype: In which it computes.
+        said: Hears in words what is worth knowing.
+        allow_code: Whether the recipe may name outside code.
+    """
+
+    recipe: Recipe
+    planned: Plan
+    folder: Path
+    loaded: Loaded
+    compute_dtype: torch.dtype
+    ranks: Ranks
+    said: Callable[[str], None]
+    allow_code: bool = False
+
+    @property
+    def rows(self) -> Source:
+        """What is learned from, or, for a method that plays, the demonstrations beside which it plays."""
+        return self.planned.source
+
+
+class Made(NamedTuple):
+    """A method, ready for the loop.
+
+    Attributes:
+        method: Supplies batches and a loss.
+        spent: What was spent before the first step, on drawing answers and asking the base.
+        rows: What is learned from.
+    """
+
+    method: Method
+    spent: dict[str, float]
+    rows: Source
 
 
 def load_for(recipe: Recipe) -> Loaded:
@@ -30,7 +92,153 @@ def load_for(recipe: Recipe) -> Loaded:
     )
 
 
-def price_of(
+class Maker:
+    """Makes the method of a recipe, in two steps: prices are counted on the plain model, before it is spread.
+
+    Args:
+        start: See `Start`.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        recipe, model = start.recipe, start.loaded.model
+        self.options = build("method", recipe.method, METHODS, allow_code=start.allow_code)
+        self.objective: Objective = build("objective", recipe.objective, OBJECTIVES, allow_code=start.allow_code)
+        self.plays = plays(self.options)
+        pictured = start.rows.pictured() is not None
+        self.share: SharePrefixes = "never" if self.plays else share_prefixes(recipe, model, pictured=pictured)
+        self.spent_by = _price(
+            model, start.planned.selected.names, self.objective, rows=start.rows, share=self.share
+        )  # fmt: skip
+        self.forward = _price(model, (), Objective(), rows=start.rows, share=self.share)
+
+    def make(self, model: nn.Module) -> Made:
+        """Return the method. What it learns from is drawn now, if it is drawn, while the weights are still the base's.
+
+        Args:
+            model: The loaded one as it is called in training.
+        """
+        if self.plays:
+            return Made(self._plays(model), {}, self.start.rows)
+        material = Material(self.start.rows, {})
+        if draws(self.options) and isinstance(self.start.rows, EnvironmentRows | Twice):
+            self._refuse_sharded(model, "draw answers")
+            material = drawn_material(self.start, self.options, cost=self.forward)
+        if isinstance(self.options, DPO):
+            return self._preference(model, self.options, material)
+        return Made(self._sft(model, material), material.spent, material.rows)
+
+    def _batches(self, model: nn.Module, rows: Source) -> Batches:
+        start, recipe = self.start, self.start.recipe
+        share = proved(
+            recipe,
+            self.share,
+            model=start.loaded.model,
+            call=model,
+            rows=rows,
+            compute_dtype=start.compute_dtype,
+            said=start.said,
+        )
+        batches = Batches(
+            rows,
+            seed=recipe.seed,
+            per_device_train_batch_size=recipe.per_device_train_batch_size * rows_each(self.options),
+            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+            pad_token_id=start.loaded.tokenizer.pad_token_id,
+            process_index=start.ranks.index,
+            num_processes=start.ranks.count,
+            share_prefixes=share,
+        )
+        batches.prepare(start.planned.steps)
+        start.said(preview(rows.take([0])[0], start.loaded.speaker))
+        return batches
+
+    def _sft(self, model: nn.Module, material: Material) -> SFT:
+        start, recipe, objective = self.start, self.start.recipe, self.objective
+        device = next(model.parameters()).device
+        batches = self._batches(model, material.rows)
+        base = self._base().to(device) if asks_base(objective) else None
+        engine = Engine(start.loaded.model, objective, normalize=recipe.normalize, forward=model, base=base)
+        every, dtype = objective.old_policy_steps, start.compute_dtype
+        old = OldPolicy(engine, refresh=every, compute_dtype=dtype, device=device) if every else None
+        return SFT(engine, batches, self.spent_by, device, old, material.row_weights)
+
+    def _preference(self, model: nn.Module, options: DPO, material: Material) -> Made:
+        start = self.start
+        method = Preference(
+            options,
+            engine=Engine(start.loaded.model, Objective(), forward=model),
+            batches=self._batches(model, material.rows),
+            cost=self.spent_by,
+            device=next(model.parameters()).device,
+            ranks=start.ranks,
+        )
+        asked = method.ask_base(steps=start.planned.steps, forward=self.forward, compute_dtype=start.compute_dtype)
+        return Made(method, added(material.spent, asked), material.rows)
+
+    def _plays(self, model: nn.Module) -> OnPolicy:
+        start, recipe, options = self.start, self.start.recipe, self.options
+        self._refuse_sharded(model, "play")
+        rows = start.rows
+        assert isinstance(rows, EnvironmentRows)
+        device, dtype = next(model.parameters()).device, start.compute_dtype
+        per_process = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
+        episodes = per_process * start.ranks.count * options.steps_a_pass
+        base = (
+            Engine(self._base().to(device), Objective(), temperature=options.temperature) if options.asks_base else None
+        )
+        setting = Setting(
+            play=Play(
+                environment=rows.environment,
+                rule=rows.rule,
+                split=rows.split,
+                seed=rows.seed,
+                size=rows.size,
+                problems=episodes // options.num_generations,
+                episodes=options.num_generations,
+                attempts=options.attempts,
+                decoding=options.decoding,
+                reward=options.reward,
+                order_seed=recipe.seed,
+            ),
+            engine=Engine(start.loaded.model, Objective(), forward=model, temperature=options.temperature),
+            base=base,
+            speaker=start.loaded.speaker,
+            rows_per_batch=recipe.per_device_train_batch_size,
+            answer_batch=recipe.per_device_eval_batch_size,
+            compute_dtype=dtype,
+            pad_token_id=start.loaded.tokenizer.pad_token_id,
+            cost=self.spent_by,
+            device=device,
+            ranks=start.ranks,
+        )
+        if isinstance(options, GRPO):
+            return GroupRelative(setting, options.passes, options.steps_a_pass, options)
+        width = int(start.loaded.model.config.get_text_config().hidden_size)
+        return ActorCritic(
+            setting,
+            options.passes,
+            options.steps_a_pass,
+            options,
+            critic=Critic(width, hidden=options.value_hidden, seed=recipe.seed).to(device),
+            learning_rate=recipe.learning_rate if options.value_learning_rate is None else options.value_learning_rate,
+            max_grad_norm=recipe.max_grad_norm,
+        )
+
+    def _refuse_sharded(self, model: nn.Module, what: str) -> None:
+        if model is not self.start.loaded.model and hasattr(model, "set_reshard_after_forward"):
+            raise UserError(
+                f"method {self.start.recipe.method}: a sharded model cannot {what} yet; run it in one process or in DDP"
+            )
+
+    def _base(self) -> nn.Module:
+        """Return the untrained model, to be asked beside the one that learns."""
+        with self.start.ranks.together():
+            base: nn.Module = load_for(self.start.recipe).model
+        return base.requires_grad_(False).eval()
+
+
+def _price(
     model: nn.Module, learning: Collection[str], objective: Objective, *, rows: Source, share: SharePrefixes
 ) -> Cost:
     """Return what steps on ``rows`` cost when ``learning`` is what learns, the objective's further passes included."""
@@ -40,49 +248,3 @@ def price_of(
         return cost(model, names, shared=share != "never", example=example)
 
     return priced(price(learning), objective, forward=lambda: price(()))
-
-
-def sft(
-    recipe: Recipe,
-    loaded: Loaded,
-    rows: Source,
-    *,
-    objective: Objective,
-    spent_by: Cost,
-    model: nn.Module,
-    share: SharePrefixes,
-    compute_dtype: torch.dtype,
-    ranks: Ranks,
-) -> SFT:
-    """Return supervised fine-tuning on ``rows``.
-
-    Args:
-        recipe, loaded, rows, objective, ranks: Of the run.
-        spent_by: See `price_of`.
-        model: The loaded one as it is called in training.
-        share: Whether rows share prefixes, proved.
-        compute_dtype: In which the model computes.
-    """
-    device = next(model.parameters()).device
-    batches = Batches(
-        rows,
-        seed=recipe.seed,
-        per_device_train_batch_size=recipe.per_device_train_batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-        pad_token_id=loaded.tokenizer.pad_token_id,
-        process_index=ranks.index,
-        num_processes=ranks.count,
-        share_prefixes=share,
-    )
-    base = _base(recipe, ranks).to(device) if asks_base(objective) else None
-    engine = Engine(loaded.model, objective, normalize=recipe.normalize, forward=model, base=base)
-    every = objective.old_policy_steps
-    old = OldPolicy(engine, refresh=every, compute_dtype=compute_dtype, device=device) if every else None
-    return SFT(engine, batches, spent_by, device, old)
-
-
-def _base(recipe: Recipe, ranks: Ranks) -> nn.Module:
-    """Return the untrained model, to be asked beside the one that learns."""
-    with ranks.together():
-        base: nn.Module = load_for(recipe).model
-    return base.requires_grad_(False).eval()

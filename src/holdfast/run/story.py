@@ -1,8 +1,9 @@
 """One run on one screen: recipe → plan → model and selection → data → training with moments → a folder to look at.
 
 A run folder holds ``recipe.yaml`` (resolved), ``plan.json``, ``metrics.jsonl``, ``records.jsonl``,
-``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``. Of a job of
-several ranks the main one alone reads and writes it.
+``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``; and of a method
+that learns from answers of the untrained model, ``drawn.jsonl``. Of a job of several ranks the main one alone reads and
+writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from holdfast.data.encode import preview
 from holdfast.data.sources import Source
 from holdfast.errors import RunFolderError
 from holdfast.evaluate.suite import make_all
@@ -26,18 +26,16 @@ from holdfast.models.compute import dtype_named, recompute_activations, set_mast
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
-from holdfast.objectives import OBJECTIVES
 from holdfast.plan import Plan, plan
-from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.records import Record
-from holdfast.run.methods import load_for, price_of, sft
+from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
-from holdfast.run.prefix_sharing import proved
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.train import run_folder
+from holdfast.train.budget import Spent
 from holdfast.train.loop import Loop
 from holdfast.train.processes import accelerator as processes_accelerator
 from holdfast.train.processes import processes, sharded, spread
@@ -130,32 +128,24 @@ def _carry_out(
         accelerator.init_trackers("holdfast")
     ranks.on_main(lambda: _begin(folder, recipe, planned))
     loaded, stored, distance, frozen = _load(recipe, planned, ranks)
-    rows = planned.source
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    share = share_prefixes(recipe, loaded.model, pictured=rows.pictured() is not None)
-    objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
-    spent_by = price_of(loaded.model, planned.selected.names, objective, rows=rows, share=share)
+    maker = Maker(
+        Start(
+            recipe=recipe,
+            planned=planned,
+            folder=folder,
+            loaded=loaded,
+            compute_dtype=settings.compute_dtype,
+            ranks=ranks,
+            said=progress.said,
+            allow_code=allow_code,
+        )
+    )
     if recipe.gradient_checkpointing:
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
-    dtype = settings.compute_dtype
-    share = proved(
-        recipe, share, model=loaded.model, call=model, rows=rows, compute_dtype=dtype, said=progress.said
-    )  # fmt: skip
-    method = sft(
-        recipe,
-        loaded,
-        rows,
-        objective=objective,
-        spent_by=spent_by,
-        model=model,
-        share=share,
-        compute_dtype=dtype,
-        ranks=ranks,
-    )
-    method.batches.prepare(planned.steps)
-    progress.said(preview(rows.take([0])[0], loaded.speaker))
-    loop = Loop(model, method, settings=settings, accelerator=accelerator)
+    made = maker.make(model)
+    loop = Loop(model, made.method, settings=settings, accelerator=accelerator, spent=Spent().plus(made.spent))
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
         recipe=recipe,
@@ -171,7 +161,7 @@ def _carry_out(
         compute_dtype=settings.compute_dtype,
         last_step=planned.steps,
         base_cache=base_cache,
-        identity=_identity(recipe, loaded, rows, ranks),
+        identity=_identity(recipe, loaded, made.rows, ranks),
         ranks=ranks,
     )
     observer.restore(loop)
@@ -184,7 +174,7 @@ def _carry_out(
     ranks.on_main(lambda: observer.finish(ended, wall_seconds=time.monotonic() - started))
 
 
-class _Start(NamedTuple):
+class _Loaded(NamedTuple):
     """The model as it begins: its masters set, and what is kept of it for later."""
 
     loaded: Loaded
@@ -193,7 +183,7 @@ class _Start(NamedTuple):
     frozen: Mapping[str, str]
 
 
-def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
+def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Loaded:
     with ranks.together():  # what one rank cannot read, none trains on
         loaded = load_for(recipe)
         selected, stored = planned.selected, next(loaded.model.parameters()).dtype
@@ -204,7 +194,7 @@ def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Start:
             else None
         )
         set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
-        return _Start(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
+        return _Loaded(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
 
 
 def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:

@@ -18,11 +18,17 @@ WORDS_ONLY = ("cli", "report", "study", "plan", "interop")
 """Parts of the package whose code changes no number of a run."""
 
 
-def address(recipe: Recipe, spread: Spread = Spread()) -> str:  # noqa: B008  (frozen)
-    """Return 16 hex digits over the recipe, its processes, the base model's files, the user's data, and the code."""
+def address(recipe: Recipe, spread: Spread = Spread(), *, base: str | None = None) -> str:  # noqa: B008  (frozen)
+    """Return 16 hex digits over the recipe, its processes, the base model's files, the user's data, and the code.
+
+    Args:
+        recipe, spread: Of the run.
+        base: What stands for the model's files and its place, where they are not there yet.
+    """
+    identity = recipe.identity()
     facts: dict[str, Any] = {
-        "recipe": recipe.identity(),
-        "base": base_fingerprint(recipe.model_name_or_path),
+        "recipe": identity if base is None else {**identity, "model_name_or_path": None},
+        "base": base_fingerprint(recipe.model_name_or_path) if base is None else base,
         "data": {path: _data(path) for path in sorted(_paths(recipe))},
         "code": code_version(),
     }

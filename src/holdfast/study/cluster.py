@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from holdfast.errors import UserError
-from holdfast.study.grid import Arm
+from holdfast.study.arms import Arm
 from holdfast.study.ledger import Ledger, Outcome, Printed, last_lines
 from holdfast.study.machine import Machine
 from holdfast.study.processes import Group, Spread
@@ -106,9 +106,14 @@ class ClusterRunner(Ledger):
         An interrupt leaves the jobs alone; their arms are ``submitted``.
 
         Raises:
-            UserError: submitit is missing, there is no such cluster here, or it refuses an option.
+            UserError: submitit is missing, there is no such cluster here, it refuses an option, or arms start from
+                others.
             RunFolderError: the study's folder is in use or cannot be written.
         """
+        if any(arm.start is not None for arm in self.study.arms):
+            raise UserError(
+                "arms that start from others' checkpoints cannot be sent to a cluster yet: leave --cluster out"
+            )
         with run_folder.lock(self.folder):
             self.prepare()
             jobs: list[Job] = []

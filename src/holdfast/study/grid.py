@@ -19,6 +19,13 @@
 Every point of every axis meets every other; a study of hand-picked arms has one axis. A point that names a ``recipe``
 starts from that file instead of the base (a study of several tasks): put its axis first. Arms that differ only in what
 does not matter to a run (full fine-tuning matched with itself by one budget or another) share the run.
+
+An arm may go on from a checkpoint of another arm with the same seed, which is then run first::
+
+    axes:
+      arm:
+        sft: {save_steps: 20}
+        rl from 40: {starts_from: {arm: sft, step: 40}, method: grpo}
 """
 
 from __future__ import annotations
@@ -33,12 +40,10 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.errors import Fault, RecipeError
-from holdfast.plan import check
-from holdfast.recipe import Count, Recipe, assigned, override, read, suggest
-from holdfast.study.address import address
+from holdfast.recipe import Count, assigned, read, suggest
+from holdfast.study.arms import Arm, Point, block_of, draft, made_of
 from holdfast.study.processes import Spread
 
-Point = Mapping[str, Any]
 Axis = dict[str, dict[str, Any]] | list[Any]
 
 
@@ -56,29 +61,6 @@ class StudyFile(BaseModel):
     sharded: bool = False
     quick: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One run of a study.
-
-    Attributes:
-        name: The points that made it, for example ``"attention, small"``; the same for all seeds.
-        labels: Axis to point.
-        seed: The run's seed.
-        recipe: What is run.
-        address: 16 hex digits of all that its numbers depend on; two studies with one address share the run.
-    """
-
-    name: str
-    labels: Mapping[str, str]
-    seed: int
-    recipe: Recipe
-    address: str
-
-    def folder(self, runs: Path) -> Path:
-        """Return the run folder below the folder that studies share."""
-        return runs / self.address
 
 
 @dataclass(frozen=True)
@@ -102,11 +84,19 @@ class Study:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(file: Path, *, assignments: Sequence[str] = (), quick: bool = False, allow_code: bool = False) -> Study:
+def load(
+    file: Path,
+    *,
+    assignments: Sequence[str] = (),
+    quick: bool = False,
+    allow_code: bool = False,
+    runs: Path = Path("runs"),
+) -> Study:
     """Read a study file, make all of its arms and check every one.
 
     Args:
         file: A YAML file; see the module docstring.
+        runs: The folder that studies share: where checkpoints of arms will be.
         assignments: ``key=value`` changes of every arm, which win over the file; ``seeds`` too.
         quick: Whether the file's ``quick`` block changes every arm, for a small version of the study.
         allow_code: Whether recipes may name outside code.
@@ -125,12 +115,13 @@ def load(file: Path, *, assignments: Sequence[str] = (), quick: bool = False, al
     spread = Spread(study.processes_per_run, study.sharded)
     if spread.sharded and spread.processes == 1:
         raise RecipeError(source, [Fault("sharded", "needs several processes", "Set processes_per_run.")])
-    base = _base(study.base, file)
-    arms = tuple(
-        _arm(base, [*points, ("", "", last)], seed, file=file, spread=spread, allow_code=allow_code)
+    base = block_of(study.base, file)
+    drafts = [
+        draft(base, [*points, ("", "", last)], seed, file=file)
         for points in _combinations(study, source)
         for seed in seeds
-    )
+    ]
+    arms = made_of(drafts, spread=spread, runs=runs, allow_code=allow_code)
     _refuse_twins(arms, source)
     return Study(source, arms, study.jobs, spread, tuple(study.notes), values)
 
@@ -148,13 +139,6 @@ def _validated(values: Mapping[str, Any], source: str) -> StudyFile:
                 fault = Fault(key, "is missing" if detail["type"] == "missing" else detail["msg"].lower())
             faults.setdefault(key, fault)
         raise RecipeError(source, list(faults.values())) from error
-
-
-def _base(base: str | dict[str, Any], file: Path) -> dict[str, Any]:
-    if isinstance(base, dict):
-        return base
-    beside = file.parent / base
-    return read(beside if beside.exists() else base)
 
 
 def _axes(axes: Mapping[str, Axis], source: str) -> list[list[tuple[str, str, Point]]]:
@@ -186,54 +170,6 @@ def _combinations(study: StudyFile, source: str) -> list[tuple[tuple[str, str, P
         raise RecipeError(source, [Fault("exclude", f"fits no arm: {_short(combination)}") for combination in idle])
     out = set().union(*excluded)
     return [points for number, points in enumerate(every) if number not in out]
-
-
-def _arm(
-    base: Mapping[str, Any],
-    points: Sequence[tuple[str, str, Point]],
-    seed: int,
-    *,
-    file: Path,
-    spread: Spread,
-    allow_code: bool,
-) -> Arm:
-    name = ", ".join(point for _, point, _ in points if point) or "base"
-    where = f"{file}, arm {name!r}"
-    values = dict(base)
-    for _, _, changes in points:
-        own = dict(changes)
-        if "recipe" in own:
-            values = _base(str(own.pop("recipe")), file)
-        values = changed(values, own, source=where)
-    values["seed"] = seed
-    values.pop("output_dir", None)  # the study owns the folders
-    recipe = check(values, source=where, allow_code=allow_code)
-    return Arm(name, {axis: point for axis, point, _ in points if axis}, seed, recipe, address(recipe, spread))
-
-
-def changed(values: Mapping[str, Any], changes: Point, *, source: str) -> dict[str, Any]:
-    """Return ``values`` with changes applied; a dotted key reaches into a block, a plain one replaces it.
-
-    A ``*`` in a dotted key stands for every entry of its block: ``suites.*.size``.
-    """
-    result = override(values, (), source=source)
-    for key, value in changes.items():
-        *path, last = key.split(".")
-        for block in _blocks(result, path, key=key, source=source):
-            block[last] = value
-    return result
-
-
-def _blocks(block: dict[str, Any], path: Sequence[str], *, key: str, source: str) -> list[dict[str, Any]]:
-    """Return the blocks that ``path`` leads to."""
-    if not path:
-        return [block]
-    first, *rest = path
-    inner = list(block.values()) if first == "*" else [block.setdefault(first, {})]
-    for entry in inner:
-        if not isinstance(entry, dict):
-            raise RecipeError(source, [Fault(key, f"{first} is a value, not a block")])
-    return [found for entry in inner for found in _blocks(entry, rest, key=key, source=source)]
 
 
 def _refuse_twins(arms: Sequence[Arm], source: str) -> None:

@@ -13,7 +13,8 @@ from typing import IO, Protocol
 
 import yaml
 
-from holdfast.study.grid import Arm, Study
+from holdfast.study.arms import Arm
+from holdfast.study.grid import Study
 from holdfast.study.standing import ENDED, status_of
 
 LAST_LINES = 15

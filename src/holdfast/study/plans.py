@@ -9,7 +9,8 @@ from typing import Any
 from holdfast.plan import Plan, plan
 from holdfast.plan.in_common import Common
 from holdfast.report import Table, words
-from holdfast.study.grid import Arm, Study
+from holdfast.study.arms import Arm
+from holdfast.study.grid import Study
 from holdfast.study.processes import Spread
 
 
@@ -52,17 +53,19 @@ def plans(study: Study, *, spread: Spread | None = None, allow_code: bool = Fals
     over = study.spread if spread is None else spread
     for name, runs in arms.items():
         seeds, first = tuple(run.seed for run in runs), runs[0]
+        # A checkpoint that is not there yet has the structure of what it will be trained from.
+        recipe = first.recipe.model_copy(update={"model_name_or_path": first.base})
         twin = done.get(first.address)
         made = (
             plan(
-                first.recipe,
+                recipe,
                 allow_code=allow_code,
                 num_processes=over.processes,
                 sharded=over.sharded,
                 shared=shared,
             )
             if twin is None
-            else replace(twin.plan, recipe=first.recipe)
+            else replace(twin.plan, recipe=recipe)
         )
         found = ArmPlan(name, seeds, made, "" if twin is None else twin.name)
         done.setdefault(first.address, found)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from holdfast.study.grid import Arm
+from holdfast.study.arms import Arm
 from holdfast.study.ledger import Ledger, Outcome, Printed, last_lines
 from holdfast.study.machine import Machine
 from holdfast.study.processes import Group
@@ -70,13 +70,24 @@ class Runner(Ledger):
             for arm in list(waiting):
                 if len(self.running) >= self.jobs:
                     break
-                if not in_use(arm.folder(self.runs)):
+                if self._lost_start(arm):
+                    waiting.remove(arm)
+                    self.end(Outcome(arm, "failed", words=f"the arm that it starts from failed: {arm.start}"))
+                elif self._has_start(arm) and not in_use(arm.folder(self.runs)):
                     waiting.remove(arm)
                     self._start(arm)
             for entry in list(self.running.values()):
                 if self._follow(entry) and self.outcomes.get(entry.arm.address) is None:
                     waiting.append(entry.arm)  # another study took the folder just before: look again later
             time.sleep(PAUSE)
+
+    def _has_start(self, arm: Arm) -> bool:
+        """Whether the checkpoint that an arm goes on from is there, if it needs one."""
+        return arm.start is None or status_of(self.runs / arm.start.address) in ENDED
+
+    def _lost_start(self, arm: Arm) -> bool:
+        first = None if arm.start is None else self.outcomes.get(arm.start.address)
+        return first is not None and first.status not in ENDED
 
     def _start(self, arm: Arm) -> None:
         run = arm.folder(self.runs)

@@ -37,6 +37,7 @@ class Spent:
         tokens: Positions computed, prompts and padding included.
         target_tokens: Tokens that were learned.
         examples: Rows of data.
+        generated_tokens: Tokens that the model wrote to learn from.
     """
 
     steps: float = 0
@@ -46,6 +47,7 @@ class Spent:
     tokens: float = 0
     target_tokens: float = 0
     examples: float = 0
+    generated_tokens: float = 0
 
     def plus(self, more: Mapping[str, float] | Spent) -> Spent:
         """Return the sum; fields that ``more`` does not name stay.
@@ -59,6 +61,11 @@ class Spent:
         if odd:
             raise ValueError(f"cannot spend {odd}; fields are {', '.join(mine)}, amounts at least 0")
         return Spent(**{name: value + amounts.get(name, 0) for name, value in mine.items()})
+
+    def less(self, part: Spent) -> Spent:
+        """Return what is left beside ``part``."""
+        taken = part.to_json()
+        return Spent(**{name: value - taken[name] for name, value in self.to_json().items()})
 
     def to_json(self) -> dict[str, float]:
         """Return plain JSON values, as in `holdfast.records.Record.spent`."""

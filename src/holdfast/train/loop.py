@@ -91,15 +91,24 @@ class Loop:
         method: Batches and loss.
         settings: How to step.
         accelerator: Made by the caller, who knows devices and trackers.
+        spent: Before the first step, on what is learned from. A resumed loop knows it from its state.
     """
 
-    def __init__(self, model: nn.Module, method: Method, *, settings: Settings, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        *,
+        settings: Settings,
+        accelerator: Accelerator,
+        spent: Spent | None = None,
+    ) -> None:
         self.settings, self.method, self.accelerator = settings, method, accelerator
         self.model, self.ranks = model, Ranks.here()
         self.trainable = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = make_optimizer(self.trainable, settings)
         self.step = 0
-        self.spent = Spent()
+        self.spent = Spent() if spent is None else spent
         self.seconds = Seconds()
         self._seconds_at_log = 0.0
         self._tokens_at_log = 0.0
@@ -207,6 +216,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.method.stepped()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.spent = self.spent.plus(self._step_cost(batches))

@@ -40,6 +40,9 @@ class Method(Protocol):
     def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         """Return what the step costs, as increments of `Spent`."""
 
+    def stepped(self) -> None:
+        """Hear that the optimizer took the step: what learns beside the model takes its own."""
+
     @property
     def cursor(self) -> Mapping[str, Any]:
         """Return where in the data the method stands, as JSON."""

@@ -9,13 +9,10 @@ Shapes: ``B`` rows of a batch, ``T`` tokens.
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +20,7 @@ from holdfast.data.batches import Batches
 from holdfast.models.compute import compute
 from holdfast.models.modes import evaluating
 from holdfast.objectives.engine import Engine
+from holdfast.train.packed import packed, unpacked
 
 
 class OldPolicy:
@@ -53,18 +51,8 @@ class OldPolicy:
     @property
     def state(self) -> list[list[dict[str, Any]]]:
         """What is known of the steps to come, as JSON."""
-        return [[_packed(logp_BT) for logp_BT in step] for step in self._ahead]
+        return [[packed(logp_BT) for logp_BT in step] for step in self._ahead]
 
     def restore(self, state: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """Take up what `state` returned."""
-        self._ahead = deque([_unpacked(packed).to(self.device) for packed in step] for step in state)
-
-
-def _packed(values: Tensor) -> dict[str, Any]:
-    raw = zlib.compress(values.cpu().contiguous().numpy().astype("<f4").tobytes())
-    return {"shape": list(values.shape), "float32": base64.b64encode(raw).decode()}
-
-
-def _unpacked(packed: Mapping[str, Any]) -> Tensor:
-    values = np.frombuffer(zlib.decompress(base64.b64decode(packed["float32"])), dtype="<f4")
-    return torch.from_numpy(values.astype(np.float32)).reshape(packed["shape"])
+        self._ahead = deque([unpacked(stored).to(self.device) for stored in step] for step in state)

@@ -138,6 +138,9 @@ class _Rows:
         rows = sum(len(batch["input_ids"]) for batch in batches)
         return {"steps": 1, "examples": rows, "tokens": sum(batch["input_ids"].numel() for batch in batches)}
 
+    def stepped(self) -> None:
+        """Nothing learns beside the model."""
+
     @property
     def cursor(self) -> Mapping[str, int]:
         return {"step": self.step}

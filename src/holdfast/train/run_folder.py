@@ -21,7 +21,7 @@ LOGS = ("metrics.jsonl", "records.jsonl", "samples/**/*.jsonl")
 """What grows while a run trains, as globs below the run folder."""
 
 LITTER = re.compile(r"\.(?:tmp|old)-.*-(\d+)")
-"""Unfinished or discarded folders: ``.tmp-checkpoint-8-<pid>``."""
+"""Unfinished or discarded folders and files: ``.tmp-checkpoint-8-<pid>``."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def remove_litter(run_folder: Path) -> list[Path]:
         match = LITTER.fullmatch(path.name)
         if match is None or _is_another_living(int(match.group(1))):
             continue
-        if path.is_symlink():
+        if path.is_symlink() or path.is_file():
             path.unlink()
         else:
             shutil.rmtree(path)

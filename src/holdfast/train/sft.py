@@ -10,9 +10,12 @@ import torch
 
 from holdfast.data.batches import Batches
 from holdfast.models.cost import Cost
+from holdfast.objectives.chunks import BINS
 from holdfast.objectives.engine import Engine, Totals
 from holdfast.train.method import Batch, MicroLoss
 from holdfast.train.old_policy import OldPolicy
+
+BINS_OF_P = tuple(f"p{100 * place // BINS}" for place in range(BINS))
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class SFT:
         cost: FLOPs of a micro-batch.
         device: Where the model is.
         old_policy: For an objective that is proximal to the policy of some steps ago.
+        row_weights: Of each row of the source; None: all alike.
     """
 
     engine: Engine
@@ -32,14 +36,21 @@ class SFT:
     cost: Cost
     device: torch.device
     old_policy: OldPolicy | None = None
+    row_weights: torch.Tensor | None = None
 
     def next_step(self) -> Sequence[Batch]:
         """Return this process's micro-batches of the next optimizer step."""
         old = None if self.old_policy is None else self.old_policy.ask(self.batches)
-        step = [batch.to(self.device).tensors() for batch in self.batches.next_step()]
+        made = [batch.to(self.device) for batch in self.batches.next_step()]
+        step = [{**batch.tensors(), **self._weights(batch.row_numbers)} for batch in made]
         if old is None:
             return step
         return [{**batch, "old_logp": logp_BT} for batch, logp_BT in zip(step, old, strict=True)]
+
+    def _weights(self, row_numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        if self.row_weights is None:
+            return {}
+        return {"row_weight": self.row_weights[list(row_numbers)].to(self.device)}
 
     def totals(self, batches: Sequence[Batch]) -> Totals:
         """Return the step's denominators over all micro-batches and processes."""
@@ -58,10 +69,15 @@ class SFT:
             "penalty": out.sums.penalty,
             "target_tokens": out.tokens,
         }
+        for place, name in enumerate(BINS_OF_P):
+            sums |= {f"count_{name}": out.spread.count_K[place], f"squares_{name}": out.spread.squares_K[place]}
         return MicroLoss(out.loss, sums)
 
     def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
         """Return the objective, and a target token's mean of plain NLL, of entropy, and of what the objective makes.
+
+        ``gradient_variance_p0`` … ``_p80``: by fifths of p, how much the gradients of tokens differ from their mean:
+        the mean squared distance within micro-batches; fifths without a token are left out.
 
         Of the weights: their mean, the share below 0.1, and the share that is 0 (masked, or clipped). ``penalty`` is
         there for objectives that have one.
@@ -75,11 +91,19 @@ class SFT:
             "low_weight_share": sums["low_weight"] / tokens,
             "no_weight_share": sums["no_weight"] / tokens,
         }
+        told |= {
+            f"gradient_variance_{name}": sums[f"squares_{name}"] / sums[f"count_{name}"]
+            for name in BINS_OF_P
+            if sums[f"count_{name}"]
+        }
         return told | ({"penalty": sums["penalty"] / tokens} if self.engine.objective.penalizes else {})
 
     def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         """Return the increments of the budget: exact FLOPs of the shapes as computed, padding included."""
         return self.cost.spent(batches)
+
+    def stepped(self) -> None:
+        """Nothing learns beside the model."""
 
     @property
     def cursor(self) -> Mapping[str, Any]:
