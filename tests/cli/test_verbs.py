@@ -151,6 +151,15 @@ def test_a_plan_prints_figures_and_json(holdfast: Verb) -> None:
     assert json.loads(holdfast("plan", "r.yaml", "--json").out)["steps"] == 4
 
 
+def test_a_plan_that_measures_says_what_the_base_expects(holdfast: Verb) -> None:
+    said = holdfast("plan", "r.yaml", "--measure").out
+    assert "the base gives its target tokens 0.1 % on average" in said
+    assert "plain nll (alpha 0) won in such domains" in said
+    prior = json.loads(holdfast("plan", "r.yaml", "--measure", "--json").out)["prior"]
+    assert prior["rows"] == 64
+    assert 0 < prior["mean"][1] < prior["mean"][0] < prior["mean"][2] < 0.01
+
+
 @pytest.mark.slow
 def test_a_study_runs_its_arms_and_shares_them(holdfast: Verb) -> None:
     Path("s.yaml").write_text(yaml.safe_dump({"base": "r.yaml", "axes": {"trainable": ["attention", "mlp"]}}))

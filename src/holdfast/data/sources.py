@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from holdfast import members
+from holdfast.data.corrupted import Corrupted
 from holdfast.data.encode import Encoded, encode_all
 from holdfast.data.fingerprint import digest, options_of
 from holdfast.data.rows import read_rows
@@ -248,6 +249,13 @@ def source_of(
     Raises:
         UserError: the block names neither or both of path and environment, or no rule; or the rows are unusable.
     """
+    rows = _rows_of(data, rules=rules, tokenizer=tokenizer, max_length=max_length, allow_code=allow_code)
+    return Corrupted(rows, share=data.corrupt, seed=data.seed, tokenizer=tokenizer) if data.corrupt else rows
+
+
+def _rows_of(
+    data: Data, *, rules: Sequence[str], tokenizer: Any, max_length: int | None, allow_code: bool
+) -> ExampleRows | EnvironmentRows:
     if (data.path is None) == (data.environment is None):
         raise UserError("data: give either an environment with a rule, or a path")
     if data.path is not None:

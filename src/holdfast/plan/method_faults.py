@@ -36,6 +36,8 @@ def method_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     data = values.get("data")
     if name in PLAYS and isinstance(data, Mapping) and "path" in data and "environment" not in data:
         yield Fault("method", f"{name} draws answers and lets an environment judge them; data names a file")
+    if name != "sft" and isinstance(data, Mapping) and data.get("corrupt"):
+        yield Fault("data.corrupt", f"{name} does not learn from demonstrations", "Leave corrupt out.")
     objective = values.get("objective", "nll")
     if name in OWN_LOSS and objective not in ("nll", {"name": "nll"}):
         yield Fault("objective", f"{name} has a loss of its own", "Leave objective out, or write method: sft or rft.")

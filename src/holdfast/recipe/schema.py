@@ -47,11 +47,13 @@ class Data(_Open):
         size: Number of distinct problems of the environment, each a row, or a row a step; they repeat, in a new order,
             when training needs more.
         split, seed: Split and seed of the environment's rows.
+        corrupt: Share of learned tokens that are replaced by others, to see what an objective makes of mistakes.
     """
 
     size: Count = 20_480
     split: str = "train"
     seed: int = 0
+    corrupt: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Decoding(_Closed):
