@@ -30,7 +30,7 @@ def card(run: RunData) -> str:
         "",
         f"# {_cell(run.name)}",
         "",
-        f"Fine-tuned from `{_code(recipe.get('model_name_or_path', '?'))}` by `{_code(recipe.get('method', 'sft'))}` "
+        f"Fine-tuned from `{_code(recipe.get('model_name_or_path', '?'))}` by `{_code(_method(recipe))}` "
         f"on {_data(recipe.get('data', {}))}; trained: {_cell(trained_share(groups[0]))}; {_objective(recipe)}"
         f"learning rate {recipe.get('learning_rate', '?')}, "
         f"{run.result.get('steps', '?')} steps, seed {run.seed}.",
@@ -73,7 +73,7 @@ def write_card(run: RunData) -> Path:
 
 
 def _front_matter(recipe: Any) -> dict[str, Any]:
-    front: dict[str, Any] = {"library_name": "transformers", "tags": ["holdfast", str(recipe.get("method", "sft"))]}
+    front: dict[str, Any] = {"library_name": "transformers", "tags": ["holdfast", _method(recipe)]}
     base = str(recipe.get("model_name_or_path", ""))
     # a hub refuses a card whose base_model is no hub id
     if _HUB_ID.fullmatch(base) and not Path(base).exists():
@@ -98,6 +98,9 @@ def _code(value: Any) -> str:
 
 
 def _objective(recipe: Mapping[str, Any]) -> str:
+    return f"objective `{_code(recipe.get('objective', 'nll'))}`, " if _method(recipe) in ("sft", "rft") else ""
+
+
+def _method(recipe: Mapping[str, Any]) -> str:
     method = recipe.get("method", "sft")
-    name = method.get("name") if isinstance(method, Mapping) else method
-    return f"objective `{_code(recipe.get('objective', 'nll'))}`, " if name in ("sft", "rft") else ""
+    return str(method.get("name") if isinstance(method, Mapping) else method)

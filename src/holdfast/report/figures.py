@@ -6,7 +6,7 @@ One color and one marker an arm in all of them. Several seeds: thin lines are se
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -70,27 +70,60 @@ def frontier(groups: Sequence[Arm]) -> Figure | None:
 
 def learning_curves(groups: Sequence[Arm]) -> Figure | None:
     """Draw the plain NLL of training batches against steps; None if nothing was logged."""
+
+    def on_a_logarithmic_scale(panel: Axes) -> None:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_ylabel("NLL of the batch, nats a token")
+
+    def end(last: Sequence[float]) -> float:
+        return math.exp(sum(map(math.log, last)) / len(last))
+
+    return _of_steps(groups, lambda run: [(x, y) for x, y in _logged(run, "nll") if y > 0], end, on_a_logarithmic_scale)
+
+
+def episodes(groups: Sequence[Arm]) -> Figure | None:
+    """Draw how many of the episodes that arms learned from were solved, against steps; None if none played."""
+
+    def in_percent(panel: Axes) -> None:
+        panel.set_ylim(0, 1)
+        panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        panel.set_ylabel("solved episodes")
+
+    return _of_steps(groups, lambda run: _logged(run, "train_success"), lambda last: sum(last) / len(last), in_percent)
+
+
+def _of_steps(
+    groups: Sequence[Arm],
+    curve_of: Callable[[RunData], list[tuple[float, float]]],
+    end: Callable[[Sequence[float]], float],
+    shape: Callable[[Axes], None],
+) -> Figure | None:
+    """Draw a curve a run against steps; None if no run has one.
+
+    Args:
+        groups: Arms, one color each.
+        curve_of: Points of a run's curve.
+        end: Where an arm's name stands, from the last values of its runs.
+        shape: Gives the panel its scale and words.
+    """
     with style():
         figure = new_figure(2.9)
         panel = figure.subplots()
         labels = []
         for number, arm in enumerate(groups):
             drawn = look(number)
-            curves = [_logged(run) for run in arm.runs]
+            curves = [curve for run in arm.runs if (curve := curve_of(run))]
             for curve in curves:
-                if curve:
-                    panel.plot(*zip(*curve, strict=True), color=drawn.color, ls=drawn.dash, lw=1.1, alpha=0.8)
-            ends = [curve[-1][1] for curve in curves if curve]
-            if ends:
-                labels.append(EndLabel(arm.name, math.exp(sum(map(math.log, ends)) / len(ends)), drawn.color))
+                panel.plot(*zip(*curve, strict=True), color=drawn.color, ls=drawn.dash, lw=1.1, alpha=0.8)
+            if curves:
+                labels.append(EndLabel(arm.name, end([curve[-1][1] for curve in curves]), drawn.color))
         if not labels:
             return None
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.yaxis.set_minor_locator(NullLocator())
+        shape(panel)
         panel.set_xlabel("optimizer steps")
-        panel.set_ylabel("NLL of the batch, nats a token")
         panel.set_xlim(left=0)
         _name_arms(figure, [panel], [labels], groups)
         return settle(figure)
@@ -234,9 +267,10 @@ def _map_panel(
     panel.set_title(f"{title}\n{amount(learned)} of {amount(total)} ({100 * learned / total:.1f} %)", fontsize=8.5)
 
 
-def _logged(run: RunData) -> list[tuple[float, float]]:
-    points = [(line.get("step"), line.get("nll", line.get("loss"))) for line in run.metrics]
-    return [(x, y) for x, y in points if x is not None and y is not None and math.isfinite(y) and y > 0]
+def _logged(run: RunData, name: str) -> list[tuple[float, float]]:
+    """Return (step, value) of a metric, where it was logged and is finite."""
+    points = [(line.get("step"), line.get(name)) for line in run.metrics]
+    return [(x, y) for x, y in points if x is not None and y is not None and math.isfinite(y)]
 
 
 def _has_layers(maps: dict[tuple[tuple[str, int | None, float, float], ...], list[str]]) -> bool:

@@ -83,6 +83,8 @@ def _figures(groups: Sequence[Arm]) -> list[Drawn]:
         made.append(("frontier", figures.frontier(groups), told))
     told = "Plain negative log-likelihood of the training batches, whatever objective was minimized."
     made.append(("learning", figures.learning_curves(groups), told))
+    told = "Share of solved episodes among those that each step learned from, as they were played: sampled, not greedy."
+    made.append(("episodes", figures.episodes(groups), told))
     told = (
         "Share of the parameters of each role in each layer that was trained: blue all, gray none. White: no such role."
     )
