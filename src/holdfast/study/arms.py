@@ -83,12 +83,26 @@ class Draft:
     where: str
 
 
-def draft(base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, file: Path) -> Draft:
+def draft(
+    base: Mapping[str, Any], points: Sequence[tuple[str, str, Point]], seed: int, *, file: Path, quick: bool = False
+) -> Draft:
+    """Return the arm of one combination of points, not yet checked.
+
+    Args:
+        base: The recipe's values that points change.
+        points: Axis, name of the point and its changes, in the order in which they are made.
+        seed: The run's.
+        file: The study's.
+        quick: Whether the ``quick`` block of a point, for the small version of the study, counts.
+    """
     name = ", ".join(point for _, point, _ in points if point) or "base"
     where = f"{file}, arm {name!r}"
     values, start = dict(base), None
     for _, _, changes in points:
         own = dict(changes)
+        small = own.pop("quick", {})
+        if quick:
+            own = changed(own, small, source=where)
         if "recipe" in own:
             values = block_of(str(own.pop("recipe")), file)
         start = own.pop("starts_from", start)

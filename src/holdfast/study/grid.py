@@ -25,7 +25,9 @@ An arm may go on from a checkpoint of another arm with the same seed, which is t
     axes:
       arm:
         sft: {save_steps: 20}
-        rl from 40: {starts_from: {arm: sft, step: 40}, method: grpo}
+        rl from 40: {starts_from: {arm: sft, step: 40}, method: grpo, quick: {starts_from.step: 4}}
+
+A ``quick`` block of a point belongs to the small version alone.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def load(
         raise RecipeError(source, [Fault("sharded", "needs several processes", "Set processes_per_run.")])
     base = block_of(study.base, file)
     drafts = [
-        draft(base, [*points, ("", "", last)], seed, file=file)
+        draft(base, [*points, ("", "", last)], seed, file=file, quick=quick)
         for points in _combinations(study, source)
         for seed in seeds
     ]
