@@ -2,7 +2,7 @@
 
 from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
 from holdfast.recipe.file import assigned, override, parse_yaml, read
-from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
+from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, Replay, SuiteSpec
 
 __all__ = [
     "Budget",
@@ -13,6 +13,7 @@ __all__ = [
     "Every",
     "Purpose",
     "Recipe",
+    "Replay",
     "SuiteSpec",
     "assigned",
     "keys_at",
