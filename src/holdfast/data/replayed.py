@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast.data.encode import Encoded
 from holdfast.data.fingerprint import digest
+from holdfast.data.rows import read_prompts
 from holdfast.data.sources import EnvironmentRows, ExampleRows, Source, clean_rows
 from holdfast.recipe import Data
 
@@ -99,6 +100,8 @@ def replay_rows(
 ) -> ExampleRows | EnvironmentRows:
     """Return the rows that a recipe's ``data`` block replays, with the answers that their source gives.
 
+    Where the base is to answer, rows of a file need none.
+
     Args:
         data: With a replay.
         rules: The rules in play of the replay's environment (`holdfast.evaluate.suite.rules_in_play`).
@@ -107,6 +110,7 @@ def replay_rows(
     Raises:
         UserError: see `holdfast.data.sources.source_of`.
     """
-    return clean_rows(
-        replayed_data(data), rules=rules, tokenizer=tokenizer, max_length=max_length, allow_code=allow_code
-    )
+    asked = replayed_data(data)
+    if asked.path is not None and data.replay is not None and data.replay.answers == "base":
+        return ExampleRows(read_prompts(asked.path), tokenizer, max_length=max_length)
+    return clean_rows(asked, rules=rules, tokenizer=tokenizer, max_length=max_length, allow_code=allow_code)
