@@ -199,9 +199,12 @@ def _warnings(
 
 
 def _uneven_pictures(source: Source) -> list[str]:
+    from holdfast.data.replayed import Replayed
+
     if source.pictured() is None:
         return []
-    rows = source.take(range(min(len(source), ROWS_LOOKED_AT)))
+    parts = (source.main, source.other) if isinstance(source, Replayed) else (source,)
+    rows = [row for part in parts for row in part.take(range(min(len(part), ROWS_LOOKED_AT)))]
     kinds = {tuple(picture.size for picture in row.pictures) for row in rows}
     if len(kinds) == 1:
         return []
