@@ -8,8 +8,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from holdfast.data.batches import Batches, collate, order
+from holdfast.data.batches import Batches, collate
 from holdfast.data.encode import Encoded
+from holdfast.data.order import order
 from holdfast.data.sources import EnvironmentRows, ExampleRows, source_of
 from holdfast.environments.base import Revision
 from holdfast.errors import DataError, UserError

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from holdfast.data.rows import read_rows, read_table
+from holdfast.data.rows import read_prompts, read_rows, read_table
 from holdfast.errors import DataError
 from holdfast.evaluate.file_problems import FileProblems
 
@@ -170,3 +170,29 @@ def test_marks_that_do_not_fit_the_pictures_are_refused(tmp_path):
     row = {"image": "a.png", "prompt": "<image><image> Which?", "completion": "Red."}
     with pytest.raises(DataError, match="1 pictures and 2 marks"):
         read_rows(write(tmp_path / "rows.jsonl", row))
+
+
+def test_prompts_may_stand_without_answers(tmp_path):
+    rows = [
+        {"prompt": "one"},
+        {"prompt": "two", "completion": "zwei"},
+        {"messages": [{"role": "user", "content": "three"}]},
+        {"messages": [{"role": "user", "content": "four"}, {"role": "assistant", "content": "vier"}]},
+        {"conversations": [{"from": "human", "value": "five"}]},
+        {"problem": "six", "answer": "6"},
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = read_prompts(file)
+    assert [[message["content"] for message in one.prompt] for one in examples] == [
+        ["one"], ["two"], ["three"], ["four"], ["five"], ["six"],
+    ]  # fmt: skip
+    assert [one.completion for one in examples] == ["one", "zwei", "three", "vier", "five", "6"]
+
+
+def test_a_prompt_that_asks_nothing_is_named_by_its_line(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "one"}\n{"text": "two"}\n{"messages": []}\n{"prompt": " "}\n')
+    with pytest.raises(DataError, match=r"3 rows of 4 cannot be used") as told:
+        read_prompts(file)
+    assert all(f"line {number}:" in str(told.value) for number in (2, 3, 4))

@@ -11,13 +11,14 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from holdfast.recipe import Budget, Data, Decoding, Every, Recipe, SuiteSpec
+from holdfast.recipe import Budget, Data, Decoding, Every, Recipe, Replay, SuiteSpec
 from holdfast.recipe.faults import SETTLED_ELSEWHERE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
 SECTIONS = {
     "## Keys": Recipe,
     "### `data`": Data,
+    "### `data.replay`": Replay,
     "### `suites.<name>`": SuiteSpec,
     "### `suites.<name>.decoding`": Decoding,
     "### `budget`": Budget,

@@ -68,6 +68,7 @@ def show_plan(out: Console, plan: Plan) -> None:
             f"({plan.step.target_tokens:,.0f} learned), {plan.step.flops:.3g} FLOPs; in all {plan.total.flops:.3g}"
         )
     )
+    _show_replay(out, plan)
     _show_beforehand(out, plan)
     fits = ", ".join(f"{name} {_gigabytes(size)}" for name, size in plan.memory_of.items())
     out.print(
@@ -82,6 +83,14 @@ def show_plan(out: Console, plan: Plan) -> None:
         out.print(f"[yellow]warning[/]: {escape(warning)}")
 
 
+def _show_replay(out: Console, plan: Plan) -> None:
+    from holdfast.recipe import replay_in_words  # late: this file is read for every --help
+
+    told = replay_in_words(plan.recipe.data.model_dump())
+    if told:
+        out.print(escape(f"{told}, in the place of rows of the data"))
+
+
 def _show_beforehand(out: Console, plan: Plan) -> None:
     before = plan.beforehand
     if before.problems:
@@ -89,6 +98,8 @@ def _show_beforehand(out: Console, plan: Plan) -> None:
             f"before the first step: {before.samples} answers to each of {before.problems} problems are drawn by the "
             f"untrained model, about {before.spent.generated_tokens:,.0f} tokens (if as long as demonstrations)"
         )
+    if before.replayed:
+        out.print(f"before the first step: the untrained model answers {before.replayed:,} questions for replay")
     if before.spent.flops:
         out.print(f"before the first step: {before.spent.flops:.3g} FLOPs, counted in the whole")
 

@@ -1,9 +1,8 @@
 """The order of rows, and the tensors that a model takes.
 
-The endless stream of row numbers is a pure function of (seed, epoch, place): epoch after epoch, each a new
-permutation of the problems, with the rows of a problem (the steps of a route) one after another. Steps cut it into
-pieces of constant size; a step may span two epochs, so no row is dropped and no batch is short. Which rows a step reads
-depends neither on what was read before nor on any global random state.
+The endless stream of row numbers is a pure function of (seed, epoch, place): see `holdfast.data.order`. Steps cut it
+into pieces of constant size; a step may span two epochs, so no row is dropped and no batch is short. Which rows a step
+reads depends neither on what was read before nor on any global random state.
 
 Shapes: ``B`` rows of a micro-batch, ``T`` tokens of its longest row.
 """
@@ -13,13 +12,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from holdfast.data.encode import Encoded
+from holdfast.data.order import epoch_length, places_of_all, rows_of_epoch
 from holdfast.data.pictures import Span, image_inputs
 from holdfast.data.prefixes import Prefixes, shared_prefixes, worthwhile
 from holdfast.data.sources import Source
@@ -135,14 +134,6 @@ def example_with_pictures(source: Source) -> dict[str, Tensor] | None:
     return {name: value for name, value in tensors.items() if name != "labels"}
 
 
-@functools.lru_cache(maxsize=4)
-def order(size: int, *, seed: int, epoch: int) -> tuple[int, ...]:
-    """Return the permutation of ``range(size)`` in which an epoch reads the problems."""
-    numbers = list(range(size))
-    Random(f"holdfast order {seed} {epoch}").shuffle(numbers)
-    return tuple(numbers)
-
-
 @functools.lru_cache(maxsize=256)
 def _shared(rows: tuple[Encoded, ...]) -> Prefixes:
     """Remembered, because a plan asks for the batches of every process, and each asks about the whole step."""
@@ -188,7 +179,7 @@ class Batches:
         self._pad, self._process, self._processes = pad_token_id, process_index, num_processes
         self._epoch, self._index = 0, 0
         self._share = share_prefixes
-        self._flat: tuple[int, list[int]] | None = None
+        self._read: tuple[int, Sequence[int]] | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -207,8 +198,8 @@ class Batches:
             DataError: there is no such place in this source.
         """
         epoch, index = int(cursor["epoch"]), int(cursor["index"])
-        if epoch < 0 or not 0 <= index < len(self.source):
-            raise DataError(f"no place (epoch {epoch}, index {index}) in a source of {len(self.source)} rows")
+        if epoch < 0 or not 0 <= index < epoch_length(self.source):
+            raise DataError(f"no place (epoch {epoch}, index {index}) in epochs of {epoch_length(self.source)} rows")
         self._epoch, self._index = epoch, index
 
     def next_step(self) -> list[Batch]:
@@ -238,7 +229,7 @@ class Batches:
         Raises:
             DataError: one of these rows cannot be encoded.
         """
-        numbers, _, _ = self._ahead(min(steps * self.rows_per_step, len(self.source) * 2))
+        numbers, _, _ = self._ahead(min(steps * self.rows_per_step, places_of_all(self.source)))
         self.source.take(list(dict.fromkeys(numbers)))
 
     def _ahead(self, count: int) -> tuple[list[int], int, int]:
@@ -255,12 +246,7 @@ class Batches:
         return numbers, epoch, index
 
     def _order(self, epoch: int) -> Sequence[int]:
-        """Return the row numbers of an epoch."""
-        starts = self.source.starts
-        problems = order(len(starts), seed=self.seed, epoch=epoch)
-        if len(starts) == len(self.source):
-            return problems
-        if self._flat is None or self._flat[0] != epoch:
-            ends = (*starts[1:], len(self.source))
-            self._flat = (epoch, [row for problem in problems for row in range(starts[problem], ends[problem])])
-        return self._flat[1]
+        """Return the row numbers of an epoch, those of the last one asked for remembered."""
+        if self._read is None or self._read[0] != epoch:
+            self._read = (epoch, rows_of_epoch(self.source, seed=self.seed, epoch=epoch))
+        return self._read[1]

@@ -79,6 +79,15 @@ def read_table(path: str | Path) -> list[Row]:
     return _read(path, _row, example=COMPLETION)
 
 
+def read_prompts(path: str | Path) -> list[Example]:
+    """As `read_rows`, where the model's own answers will take the place of the rows': a row may have none.
+
+    A ``prompt`` without completion, or messages whose last is the user's, is asked as it is; as its answer, which none
+    will learn, the text of its last message stands, so that plans have a length to count with.
+    """
+    return _read(path, _asked, example='{"prompt": "…"}')
+
+
 def read_preferences(path: str | Path) -> list[Preference]:
     """Return the pairs of a JSONL file, in its order; see the module.
 
@@ -185,6 +194,23 @@ def _row(row: dict[str, Any], source: str, folder: Path) -> Row:
     prompt = _showing(prompt, _pictures(row.get("images") or row.get("image"), folder))
     columns = {key: value for key, value in row.items() if key not in FORMS}
     return Row(Example(prompt, completion, source), columns)
+
+
+def _asked(row: dict[str, Any], source: str, folder: Path) -> Example:
+    if "messages" in row:
+        prompt = _messages(row["messages"], "messages")
+    elif "conversations" in row:
+        prompt = _published(row["conversations"])
+    elif "prompt" in row and "completion" not in row:
+        prompt = _prompt(row["prompt"])
+    else:
+        return _row(row, source, folder).example
+    if not prompt or prompt[-1]["role"] != "user":
+        return _row(row, source, folder).example
+    if not prompt[-1]["content"].strip():
+        raise _Fault("the last message is empty: there is nothing to answer")
+    shown = _showing(prompt, _pictures(row.get("images") or row.get("image"), folder))
+    return Example(shown, prompt[-1]["content"], source)
 
 
 def _mathematics(row: dict[str, Any], source: str) -> Row:

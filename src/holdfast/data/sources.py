@@ -249,13 +249,14 @@ def source_of(
     Raises:
         UserError: the block names neither or both of path and environment, or no rule; or the rows are unusable.
     """
-    rows = _rows_of(data, rules=rules, tokenizer=tokenizer, max_length=max_length, allow_code=allow_code)
+    rows = clean_rows(data, rules=rules, tokenizer=tokenizer, max_length=max_length, allow_code=allow_code)
     return Corrupted(rows, share=data.corrupt, seed=data.seed, tokenizer=tokenizer) if data.corrupt else rows
 
 
-def _rows_of(
+def clean_rows(
     data: Data, *, rules: Sequence[str], tokenizer: Any, max_length: int | None, allow_code: bool
 ) -> ExampleRows | EnvironmentRows:
+    """As `source_of`, without mistakes: ``corrupt`` is not read."""
     if (data.path is None) == (data.environment is None):
         raise UserError("data: give either an environment with a rule, or a path")
     if data.path is not None:

@@ -95,14 +95,15 @@ def half(key: str) -> str:
 
 
 def rules_in_play(recipe: Recipe, environment: str | None = None) -> tuple[str, ...]:
-    """Return the rules that blocks of one environment name: the training rule, then those of the suites in order.
+    """Return the rules that blocks of one environment name: the training rule, a replayed one, those of the suites.
 
     Args:
         recipe: The whole recipe.
         environment: Name of the environment; that of ``data`` if None.
     """
     name = recipe.data.environment if environment is None else environment
-    blocks = [recipe.data, *recipe.suites.values()]
+    replay = [] if recipe.data.replay is None else [recipe.data.replay]
+    blocks = [recipe.data, *replay, *recipe.suites.values()]
     named = [block.rule for block in blocks if block.environment == name and block.rule is not None]
     return tuple(dict.fromkeys(named))
 

@@ -1,4 +1,4 @@
-"""``drawn.jsonl``: the answers that a run drew, made once, whole or absent.
+"""``drawn.jsonl``, or of replay ``replay.jsonl``: the answers that a run drew, made once, whole or absent.
 
 Its first line tells how the drawing went and what it depended on; each further line is a question with its answers.
 While answers are drawn they collect, part after part, in ``drawn.part.jsonl``, so that a run that is killed draws only
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,24 @@ class DrawnFile:
     Attributes:
         folder: Of the run.
         depends_on: What the answers are a function of, as JSON.
+        name: Of the file.
+        told: What its first line tells of the questions.
     """
 
     folder: Path
     depends_on: Mapping[str, Any]
+    name: str = "drawn"
+    told: Callable[[Sequence[Question]], Mapping[str, Any]] = facts
 
     @property
     def path(self) -> Path:
         """The whole file."""
-        return self.folder / "drawn.jsonl"
+        return self.folder / f"{self.name}.jsonl"
 
     @property
     def part(self) -> Path:
         """What there is of it so far."""
-        return self.folder / "drawn.part.jsonl"
+        return self.folder / f"{self.name}.part.jsonl"
 
     def read(self) -> Lines | None:
         """Return the questions; None if they have to be drawn.
@@ -91,7 +95,7 @@ class DrawnFile:
     def finish(self, questions: Sequence[Question]) -> None:
         """Write the whole file, and remove its parts."""
         lines = [question.to_json() for question in questions]
-        head = {**facts(questions), "depends_on": dict(self.depends_on), "sha256": digest(lines)}
+        head = {**self.told(questions), "depends_on": dict(self.depends_on), "sha256": digest(lines)}
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in (head, *lines)))
         self.part.unlink(missing_ok=True)
         fsync(self.folder)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from holdfast.data.batches import order
 from holdfast.data.encode import Encoded, questions
+from holdfast.data.order import order
 from holdfast.environments.base import Environment
 from holdfast.models.ranks import Ranks
 from holdfast.recipe import Decoding

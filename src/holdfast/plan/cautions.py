@@ -46,6 +46,7 @@ def cautions(
     """
     yield from _blind(recipe)
     yield from _hot(recipe)
+    yield from _of_replay(recipe)
     yield from _small(recipe, sizes)
     yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
     if mismatch is not None and abs(mismatch) > MISMATCH:
@@ -132,6 +133,28 @@ def _hot(recipe: Recipe) -> Iterator[str]:
             f"method.temperature {temperature:g}: rft learns the answers as they are, so the model itself becomes as "
             "hot as they were drawn, and answers worse when it is sampled; draw at temperature 1"
         )
+
+
+def _of_replay(recipe: Recipe) -> Iterator[str]:
+    """Say where replay does not do, or suites no longer say, what their names promise."""
+    data, replay = recipe.data, recipe.data.replay
+    if replay is None:
+        return
+    same = replay.environment == data.environment
+    rule = replay.rule or data.rule if same else replay.rule
+    rows = (replay.path, replay.environment, rule, replay.split, replay.seed)
+    if replay.answers == "given" and rows == (data.path, data.environment, data.rule, data.split, data.seed):
+        yield "data.replay repeats the very rows that are learned; name other data, or write answers: base"
+    for name, suite in recipe.suites.items():
+        if suite.path is not None and suite.path == replay.path:
+            yield f"suite {name} asks the very rows that are replayed: it measures memory, not skill"
+        asked = suite.rule or (data.rule if suite.environment == data.environment else None)
+        again = suite.environment is not None and (suite.environment, asked) == (replay.environment, rule)
+        if again and suite.purpose == "ood":
+            yield (
+                f"suite {name} has purpose ood and asks under {asked}, which is replayed: its score is of what is "
+                "learned; write purpose: retention, or replay something else"
+            )
 
 
 def _small(recipe: Recipe, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -55,6 +55,7 @@ def plan(
         DataError: the rows cannot be read.
         UserError: the budget cannot be matched: what it counts is not spent by this selection.
     """
+    from holdfast.data.order import epoch_length
     from holdfast.train.budget import plan_steps
     from holdfast.train.schedule import moments
 
@@ -63,7 +64,7 @@ def plan(
     selected = select(parameters, parse(recipe.trainable), text_only=text_only)
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
     source, per_step = shared.source(recipe), shared.rows_per_step(recipe, num_processes=num_processes)
-    whole = steps = reference_steps(recipe, rows=len(source), rows_per_step=per_step)
+    whole = steps = reference_steps(recipe, rows=epoch_length(source), rows_per_step=per_step)
     read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
     if recipe.budget.match != "steps" and reference.names != selected.names:
         other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
@@ -198,9 +199,12 @@ def _warnings(
 
 
 def _uneven_pictures(source: Source) -> list[str]:
+    from holdfast.data.replayed import Replayed
+
     if source.pictured() is None:
         return []
-    rows = source.take(range(min(len(source), ROWS_LOOKED_AT)))
+    parts = (source.main, source.other) if isinstance(source, Replayed) else (source,)
+    rows = [row for part in parts for row in part.take(range(min(len(part), ROWS_LOOKED_AT)))]
     kinds = {tuple(picture.size for picture in row.pictures) for row in rows}
     if len(kinds) == 1:
         return []

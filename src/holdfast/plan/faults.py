@@ -22,6 +22,7 @@ from holdfast.methods import METHODS
 from holdfast.models import find
 from holdfast.objectives import OBJECTIVES
 from holdfast.plan.method_faults import method_faults
+from holdfast.plan.replay_faults import replay_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
 from holdfast.signals import SIGNALS
@@ -52,6 +53,8 @@ def check(values: Block, *, source: str, allow_code: bool = False) -> Recipe:
 
 def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
     """Return the faults of all names in a recipe, reading whatever is readable of it."""
+    data = _block(values.get("data"))
+    replay = _block(data.get("replay"))
     return [
         *_model_faults(values),
         *_named_faults("method", "method", values.get("method"), METHODS, allow_code),
@@ -59,7 +62,9 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
         *_selection_faults("trainable", values.get("trainable")),
         *_selection_faults("budget.reference", _block(values.get("budget")).get("reference")),
-        *_source_faults("data", _block(values.get("data")), values, allow_code),
+        *_source_faults("data", data, values, allow_code),
+        *_source_faults("data.replay", _with_options_of(data, replay), values, allow_code, own=replay),
+        *replay_faults(values),
         *_suite_faults(values, allow_code),
         *_stop_faults(values, allow_code),
     ]
@@ -164,7 +169,7 @@ def _source_faults(
         yield Fault(where, both, "Write environment: general_points and a rule, or path: my.jsonl.")
         return
     if path is not None:
-        asked = where != "data"
+        asked = where.startswith("suites.")
         yield from _place_faults(where, path, named=MATH_SUITES if asked else {})
         yield from _unknown_keys(where, own, (*schema, *(OPTIONS if asked else ())))
         if asked and isinstance(path, str):
@@ -242,8 +247,9 @@ def _key_of(name: str, options: Block) -> str | None:
 
 
 def _rules_in_play(values: Block, environment: Any) -> tuple[str, ...]:
-    """The rules that the blocks of one environment name, that of ``data`` first."""
-    blocks = [_block(values.get("data")), *(_block(suite) for suite in _block(values.get("suites")).values())]
+    """The rules that the blocks of one environment name, that of ``data`` first, then that of its replay."""
+    data = _block(values.get("data"))
+    blocks = [data, _block(data.get("replay")), *(_block(suite) for suite in _block(values.get("suites")).values())]
     named = [block.get("rule") for block in blocks if block.get("environment") == environment]
     return tuple(dict.fromkeys(rule for rule in named if isinstance(rule, str)))
 

@@ -124,6 +124,7 @@ class Plan:
             "beforehand": {
                 "problems": self.beforehand.problems,
                 "samples": self.beforehand.samples,
+                "replayed": self.beforehand.replayed,
                 "spent": self.beforehand.spent.to_json(),
             },
             "total": self.total.to_json(),

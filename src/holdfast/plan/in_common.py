@@ -110,11 +110,14 @@ class Common:
     def source(self, recipe: Recipe) -> Source:
         """Return the rows that a recipe learns from; one that is longer than the model's positions is refused.
 
-        In the place of answers that are drawn later stand demonstrations, twice each where answers are compared.
+        In the place of answers that are drawn later, for replay too, stand demonstrations, twice each where answers
+        are compared.
         """
         from holdfast.data.pairs import pair_rows
         from holdfast.data.sources import Twice
 
+        if recipe.data.replay is not None:
+            return self._once(["mixed", *_model(recipe), *self._rows_of(recipe)], lambda: self._mixed(recipe))
         if self._rows_each(recipe) == 1:
             return self._single_rows(recipe)
         if recipe.data.path is None:
@@ -125,6 +128,20 @@ class Common:
                 str(recipe.data.path), self.skeleton(recipe).speaker, max_length=self._max_length(recipe)
             ),
         )
+
+    def _mixed(self, recipe: Recipe) -> Source:
+        from holdfast.data.replayed import Replayed, replay_rows
+        from holdfast.evaluate.suite import rules_in_play
+
+        assert recipe.data.replay is not None
+        other = replay_rows(
+            recipe.data,
+            rules=rules_in_play(recipe, recipe.data.replay.environment),
+            tokenizer=self.skeleton(recipe).speaker,
+            max_length=self._max_length(recipe),
+            allow_code=self.allow_code,
+        )
+        return Replayed(self._single_rows(recipe), other, share=recipe.data.replay.share)
 
     def _max_length(self, recipe: Recipe) -> int | None:
         from holdfast.rollout.generate import positions
@@ -205,7 +222,9 @@ class Common:
     def _rows_of(self, recipe: Recipe) -> list[Any]:
         from holdfast.evaluate.suite import rules_in_play
 
-        return [recipe.data.model_dump(mode="json"), rules_in_play(recipe), recipe.max_length]
+        replay = recipe.data.replay
+        of_replay = [] if replay is None else [rules_in_play(recipe, replay.environment)]
+        return [recipe.data.model_dump(mode="json"), rules_in_play(recipe), recipe.max_length, *of_replay]
 
     def _once(self, key: Sequence[Any], make: Callable[[], T]) -> T:
         words = json.dumps(key)

@@ -46,9 +46,10 @@ def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice) -
         total: Steps of the run, at least 1.
         price: What the model costs.
     """
+    from holdfast.data.order import epoch_length
     from holdfast.train.budget import Spent
 
-    rows, size = batches[0].rows_per_step, len(batches[0].source)
+    rows, size = batches[0].rows_per_step, epoch_length(batches[0].source)
     count = min(total, max(1, ROWS_READ // rows))
     spent, largest = Spent(), 0
     for place in range(count):
@@ -68,7 +69,7 @@ def reference_steps(recipe: Recipe, *, rows: int, rows_per_step: int) -> int:
 
     Args:
         recipe: Its ``budget`` names steps or epochs.
-        rows: Distinct rows of data.
+        rows: Of an epoch.
         rows_per_step: Over all processes.
     """
     if recipe.budget.steps is not None:

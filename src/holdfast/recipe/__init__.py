@@ -1,8 +1,9 @@
-"""A recipe: the schema of one run (``schema``), its file (``file``) and its faults in words (``faults``)."""
+"""A recipe: the schema of one run (``schema``), its file (``file``); its faults and its parts in words."""
 
 from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
 from holdfast.recipe.file import assigned, override, parse_yaml, read
-from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
+from holdfast.recipe.in_words import replay_in_words
+from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, Replay, SuiteSpec
 
 __all__ = [
     "Budget",
@@ -13,6 +14,7 @@ __all__ = [
     "Every",
     "Purpose",
     "Recipe",
+    "Replay",
     "SuiteSpec",
     "assigned",
     "keys_at",
@@ -20,6 +22,7 @@ __all__ = [
     "override",
     "parse_yaml",
     "read",
+    "replay_in_words",
     "schema_faults",
     "suggest",
 ]

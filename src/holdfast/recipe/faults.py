@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel
 
 from holdfast.errors import Fault, did_you_mean
-from holdfast.recipe.schema import Budget, Data, Decoding, Every, Recipe, SuiteSpec
+from holdfast.recipe.schema import Budget, Data, Decoding, Every, Recipe, Replay, SuiteSpec
 
 SETTLED_ELSEWHERE = {
     "max_steps": "write budget: {steps: N}",
@@ -76,6 +76,8 @@ def keys_at(path: Sequence[str]) -> tuple[str, ...]:
             block: type[BaseModel] = Recipe
         case ("data",):
             block = Data
+        case ("data", "replay"):
+            block = Replay
         case ("budget",):
             block = Budget
         case ("evaluate_at",):

@@ -38,6 +38,43 @@ class _Open(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Replay(_Open):
+    """Other data, of which a small share of training's rows comes, so that the model keeps what it knew.
+
+    The replayed rows stand in the place of rows of ``data``: a step has as many rows, and a run as many steps, as
+    without.
+
+    Attributes:
+        share: Of the rows of training: of 0.05 every 20th row in the order of the run is a replayed one.
+        answers: ``given``: demonstrations of the environment, or the completions of the file. ``base``: what the
+            untrained model itself answers, right or not, asked once before the first step.
+        environment, rule, path: As in ``data``; a rule or option that is not given is that of ``data`` if it is the
+            same environment.
+        size: Number of distinct problems of the environment. With ``answers: base`` so many are asked, of a file so
+            many rows at most.
+        split, seed: Split and seed of the environment's rows.
+        temperature, max_new_tokens: With ``answers: base``, of the answers. Greedy unless ``temperature`` is above 0;
+            an answer that is cut off at ``max_new_tokens`` is left out.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    answers: Literal["given", "base"] = "given"
+    size: Count = 2_048
+    split: str = "train"
+    seed: int = 0
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    max_new_tokens: Count = 128
+
+    @pydantic.model_validator(mode="after")
+    def _of_use(self) -> Replay:
+        fields = type(self).model_fields
+        # By value: a resolved recipe spells defaults out.
+        idle = [name for name in ("temperature", "max_new_tokens") if vars(self)[name] != fields[name].default]
+        if self.answers == "given" and idle:
+            raise ValueError(f"{' and '.join(idle)} do nothing with answers: given; leave out, or write answers: base")
+        return self
+
+
 class Data(_Open):
     """What is learned: demonstrations of an environment, or the user's own file.
 
@@ -48,12 +85,14 @@ class Data(_Open):
             when training needs more.
         split, seed: Split and seed of the environment's rows.
         corrupt: Share of learned tokens that are replaced by others, to see what an objective makes of mistakes.
+        replay: Other data, of which a share of the rows comes; see `Replay`.
     """
 
     size: Count = 20_480
     split: str = "train"
     seed: int = 0
     corrupt: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    replay: Replay | None = None
 
 
 class Decoding(_Closed):
@@ -202,6 +241,8 @@ class Recipe(_Closed):
             budget["reference"] = "full"
         for key in ("output_dir", "run_name", "report_to", "save_total_limit"):
             values.pop(key)
+        if values["data"]["replay"] is None:  # as if there were no such key, as when older runs were named
+            values["data"].pop("replay")
         return values
 
     def hash(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from holdfast.errors import RunFolderError
+from holdfast.recipe import replay_in_words
 from holdfast.report import caveats, words
 from holdfast.report.compare import arms
 from holdfast.report.run_data import RunData
@@ -82,9 +83,11 @@ def _front_matter(recipe: Any) -> dict[str, Any]:
 
 
 def _data(data: Any) -> str:
+    replay = replay_in_words(data)
+    told = f" ({_cell(replay)})" if replay else ""
     if data.get("path"):
-        return f"`{_code(data['path'])}`"
-    return f"`{_code(data.get('environment', '?'))}` under the rule `{_code(data.get('rule', '?'))}`"
+        return f"`{_code(data['path'])}`{told}"
+    return f"`{_code(data.get('environment', '?'))}` under the rule `{_code(data.get('rule', '?'))}`{told}"
 
 
 def _cell(text: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from holdfast.errors import RunFolderError
+from holdfast.recipe import replay_in_words
 from holdfast.report import caveats, figures, tables, words
 from holdfast.report.answers import LONGEST_PROMPT, LONGEST_REPLY, Flips, flips
 from holdfast.report.compare import ALL_PAIRS_UP_TO, Arm, Change, Result, all_suites, arms, called, duels, results
@@ -110,9 +111,9 @@ def _subtitle(groups: Sequence[Arm], date: str) -> str:
 
 def _learned(run: RunData) -> str:
     data = run.recipe.get("data", {})
-    if data.get("path"):
-        return str(data["path"])
-    return f"{data.get('environment', '?')}, rule {data.get('rule', '?')}"
+    replay = replay_in_words(data)
+    learned = data.get("path") or f"{data.get('environment', '?')}, rule {data.get('rule', '?')}"
+    return f"{learned} ({replay})" if replay else str(learned)
 
 
 def _lead(rows: Sequence[Result], groups: Sequence[Arm]) -> str:

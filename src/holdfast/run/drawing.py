@@ -98,10 +98,13 @@ def _depends_on(start: Start, source: EnvironmentRows, options: Drawing) -> dict
     """Return all that the answers are a function of; how many processes drew them is not among it."""
     drawing = {field.name: getattr(options, field.name) for field in dataclasses.fields(Drawing)}
     drawing.pop("reward")  # both of its readings are kept
+    return {**drawing, **answered_by(start), "data": source.fingerprint()}
+
+
+def answered_by(start: Start) -> dict[str, Any]:
+    """Return what the answers of a run's base are a function of, beside what is asked and how they are drawn."""
     return {
-        **drawing,
         "seed": start.recipe.seed,
-        "data": source.fingerprint(),
         "base": start.loaded.fingerprint,
         "tokenizer": start.loaded.tokenizer_fingerprint,
         "dtype": start.recipe.dtype,

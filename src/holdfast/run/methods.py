@@ -12,6 +12,7 @@ from torch import nn
 
 from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
+from holdfast.data.replayed import Replayed
 from holdfast.data.sources import EnvironmentRows, Source, Twice
 from holdfast.errors import UserError
 from holdfast.members import build
@@ -36,6 +37,7 @@ from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.run.drawing import Material, drawn_material
 from holdfast.run.prefix_sharing import proved
+from holdfast.run.replaying import asks_for_replay, with_replay
 from holdfast.train.method import Method
 from holdfast.train.old_policy import OldPolicy
 from holdfast.train.sft import SFT
@@ -64,8 +66,14 @@ class Start:
 
     @property
     def rows(self) -> Source:
-        """What is learned from, or, for a method that plays, the demonstrations beside which it plays."""
-        return self.planned.source
+        """Of the data, replayed ones left out; for a method that plays, the demonstrations beside which it plays."""
+        source = self.planned.source
+        return source.main if isinstance(source, Replayed) else source
+
+    @property
+    def replayed(self) -> Source | None:
+        """The rows of the data's replay, with the answers that their source gives; None without replay."""
+        return self.planned.source.other if isinstance(self.planned.source, Replayed) else None
 
 
 class Made(NamedTuple):
@@ -105,12 +113,11 @@ class Maker:
         self.options = build("method", recipe.method, METHODS, allow_code=start.allow_code)
         self.objective: Objective = build("objective", recipe.objective, OBJECTIVES, allow_code=start.allow_code)
         self.plays = plays(self.options)
-        pictured = start.rows.pictured() is not None
+        rows = start.planned.source
+        pictured = rows.pictured() is not None
         self.share: SharePrefixes = "never" if self.plays else share_prefixes(recipe, model, pictured=pictured)
-        self.spent_by = _price(
-            model, start.planned.selected.names, self.objective, rows=start.rows, share=self.share
-        )  # fmt: skip
-        self.forward = _price(model, (), Objective(), rows=start.rows, share=self.share)
+        self.spent_by = _price(model, start.planned.selected.names, self.objective, rows=rows, share=self.share)
+        self.forward = _price(model, (), Objective(), rows=rows, share=self.share)
 
     def make(self, model: nn.Module) -> Made:
         """Return the method. What it learns from is drawn now, if it is drawn, while the weights are still the base's.
@@ -124,6 +131,10 @@ class Maker:
         if draws(self.options) and isinstance(self.start.rows, EnvironmentRows | Twice):
             self._refuse_sharded(model, "draw answers")
             material = drawn_material(self.start, self.options, cost=self.forward)
+        if self.start.replayed is not None:
+            if asks_for_replay(self.start.recipe):
+                self._refuse_sharded(model, "answer for replay")
+            material = with_replay(self.start, material, cost=self.forward)
         if isinstance(self.options, DPO):
             return self._preference(model, self.options, material)
         return Made(self._sft(model, material), material.spent, material.rows)

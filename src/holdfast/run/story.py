@@ -2,8 +2,8 @@
 
 A run folder holds ``recipe.yaml`` (resolved), ``plan.json``, ``metrics.jsonl``, ``records.jsonl``,
 ``samples/<suite>/<step>.jsonl``, ``checkpoint-N/``, ``result.json``, ``report.html`` and ``README.md``; and of a method
-that learns from answers of the untrained model, ``drawn.jsonl``. Of a job of several ranks the main one alone reads and
-writes it.
+that learns from answers of the untrained model, ``drawn.jsonl``, of replay of such answers, ``replay.jsonl``. Of a job
+of several ranks the main one alone reads and writes it.
 """
 
 from __future__ import annotations

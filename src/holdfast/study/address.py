@@ -63,7 +63,9 @@ def code_version() -> str:
 
 
 def _paths(recipe: Recipe) -> set[str]:
-    return {path for block in (recipe.data, *recipe.suites.values()) if (path := block.path)}
+    replay = [] if recipe.data.replay is None else [recipe.data.replay]
+    blocks = [recipe.data, *replay, *recipe.suites.values()]
+    return {path for block in blocks if (path := block.path)}
 
 
 def _data(path: str) -> str:
