@@ -19,7 +19,7 @@ from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
 from holdfast.evaluate.suite import suite_read
 from holdfast.methods import METHODS
-from holdfast.models import find
+from holdfast.models import find, peft_extra
 from holdfast.objectives import OBJECTIVES
 from holdfast.plan.method_faults import method_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
@@ -58,6 +58,7 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *method_faults(values),
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
         *_selection_faults("trainable", values.get("trainable")),
+        *_lora_faults(values),
         *_selection_faults("budget.reference", _block(values.get("budget")).get("reference")),
         *_source_faults("data", _block(values.get("data")), values, allow_code),
         *_suite_faults(values, allow_code),
@@ -94,6 +95,12 @@ def _selection_faults(where: str, spec: Any) -> Iterator[Fault]:
             yield Fault(where, fault.problem, suggest(fault.name, fault.known))
         except UserError as fault:
             yield Fault(where, str(fault))
+
+
+def _lora_faults(values: Block) -> Iterator[Fault]:
+    needed = peft_extra.missing()
+    if values.get("lora") is not None and needed is not None:
+        yield Fault("lora", needed)
 
 
 def _suite_faults(values: Block, allow_code: bool) -> Iterator[Fault]:

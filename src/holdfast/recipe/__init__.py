@@ -2,7 +2,7 @@
 
 from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
 from holdfast.recipe.file import assigned, override, parse_yaml, read
-from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Purpose, Recipe, SuiteSpec
+from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Lora, Purpose, Recipe, SuiteSpec
 
 __all__ = [
     "Budget",
@@ -11,6 +11,7 @@ __all__ = [
     "Data",
     "Decoding",
     "Every",
+    "Lora",
     "Purpose",
     "Recipe",
     "SuiteSpec",
