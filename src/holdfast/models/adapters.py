@@ -160,7 +160,7 @@ def merged_weight(adapter: Adapter) -> Tensor:
     if type(base) is Conv1D:
         change = change.T
     # -0.0 + 0.0 would be 0.0.
-    return torch.where(change == 0, weight.to(wide), weight.to(wide) + change)
+    return torch.where(change == 0, weight.to(wide), weight.to(wide) + change).contiguous()
 
 
 @contextmanager

@@ -173,12 +173,11 @@ def exported_weights(
     """
     named = dict(model.named_parameters(remove_duplicate=False))
     adapted = {adapter.weight_name: adapter for adapter in adapters(model)}
+    for adapter in adapted.values():
+        named |= {f"{adapter.path}.{key}": p for key, p in adapter.layer.base_layer.named_parameters()}
     for name in names:
-        if name in adapted:
-            stored, now = adapted[name].layer.base_layer.weight, merged_weight(adapted[name])
-        else:
-            stored, now = named[name], whole(named[name])
-        yield name, now.to(export_dtype(model, name, stored, save_dtype=save_dtype))
+        now = merged_weight(adapted[name]) if name in adapted else whole(named[name])
+        yield name, now.to(export_dtype(model, name, named[name], save_dtype=save_dtype))
 
 
 @contextmanager
