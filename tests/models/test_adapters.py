@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import peft
@@ -18,14 +17,17 @@ from holdfast.models import peft_extra
 from holdfast.models.adapters import adapt, adapters, linear_weights, target_modules
 from holdfast.models.compute import compute, exported, exported_weights, recompute_activations, set_masters
 from holdfast.models.cost import cost
+from holdfast.models.shareable import verify, why_not
 from holdfast.models.structure import roles
+from holdfast.plan import member_faults
 from holdfast.recipe import Lora
 
 ARCHITECTURES = [name for name in tiny_models.CONFIGS if name not in ("qwen3_moe", "deepseek_v3", "mamba2", "jamba")]
+RANK_2 = Lora(r=2)
 IDS_BT = torch.arange(5, 29).view(2, 12)
 
 
-def adapted(architecture: str = "llama", *, lora: Lora = Lora(r=2), seed: int = 0, **more: Any) -> tuple[Any, Any]:
+def adapted(architecture: str = "llama", *, lora: Lora = RANK_2, seed: int = 0, **more: Any) -> tuple[Any, Any]:
     model = tiny_models.build(architecture, **more)
     return model, adapt(model, linear_weights(model, roles(model)), lora=lora, seed=seed)
 
@@ -92,9 +94,8 @@ def test_the_live_model_is_as_before_also_after_an_exception() -> None:
     model.train()
     before, modules = state(model), [(name, id(m), m.training) for name, m in model.named_modules()]
     parameters = [(name, id(p), p.requires_grad) for name, p in model.named_parameters()]
-    with pytest.raises(KeyError), exported(model, torch.bfloat16):
-        assert "model.layers.0.mlp.up_proj.weight" in dict(model.named_parameters())
-        raise KeyError
+    with pytest.raises(KeyError, match="up_proj"), exported(model, torch.bfloat16):
+        raise KeyError(next(name for name, _ in model.named_parameters() if name.endswith(".mlp.up_proj.weight")))
     assert equal(state(model), before)
     assert [(name, id(m), m.training) for name, m in model.named_modules()] == modules
     assert [(name, id(p), p.requires_grad) for name, p in model.named_parameters()] == parameters
@@ -176,16 +177,26 @@ def test_embeddings_norms_heads_and_shared_weights_are_not_adapted() -> None:
 
 
 @pytest.fixture
-def without_peft(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     monkeypatch.setattr(peft_extra.importlib.util, "find_spec", lambda name: None)
-    yield
 
 
 @pytest.mark.usefixtures("without_peft")
 def test_a_missing_extra_is_said_with_the_command_that_installs_it() -> None:
     with pytest.raises(UserError, match=r"pip install 'holdfast\[peft\]'"):
         adapted()
+    assert any(fault.where == "lora" for fault in member_faults({"lora": {"r": 2}}))
+    assert not any(fault.where == "lora" for fault in member_faults({}))
+
+
+def test_prefixes_are_shared_beside_adapters_unless_they_have_dropout() -> None:
+    model, names = adapted()
+    moved(model, names)
+    assert why_not(model, training=True) is None
+    assert verify(model, list(range(3, 30)), dtype=torch.float32) is None
+    noisy, _ = adapted(lora=Lora(r=2, dropout=0.1))
+    assert "draws noise" in str(why_not(noisy, training=True))
 
 
 def test_the_cost_of_adapters_is_as_by_hand() -> None:
