@@ -126,6 +126,7 @@ def test_step_0_is_the_base_and_the_distance_is_that_of_the_merged_weights(base:
     assert told["meters"]["unchanged_after_export_fraction"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_run_spends_what_was_planned(base: Path, tmp_path: Path) -> None:
     recipe = check(values(base, budget={"steps": 4, "match": "flops"}), source="test")
     planned = plan(recipe)
@@ -135,6 +136,7 @@ def test_a_run_spends_what_was_planned(base: Path, tmp_path: Path) -> None:
         assert told["spent"][name] == pytest.approx(amount, rel=1e-12), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [LORA, {**LORA, "dropout": 0.2}], ids=["plain", "dropout"])
 def test_a_resumed_run_ends_as_an_unbroken_one(base: Path, lora: dict[str, Any], tmp_path: Path) -> None:
     whole = trained(base, tmp_path / "whole", lora=lora, save_steps=2)
@@ -189,6 +191,7 @@ def test_the_reference_of_a_budget_trains_the_weights_themselves(base: Path) -> 
     assert asked.hash() != check(values(base, trainable="attention", budget={"steps": 6}), source="test").hash()
 
 
+@pytest.mark.slow
 def test_a_step_with_checkpointed_activations_is_the_same_step(base: Path, finished: RunResult, tmp_path: Path) -> None:
     again = trained(base, tmp_path / "run", gradient_checkpointing=True, save_steps=2)
     one, other = weights(saved(finished)), weights(saved(again))
