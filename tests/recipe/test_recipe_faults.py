@@ -88,3 +88,33 @@ def test_where_a_run_is_written_is_no_part_of_its_identity_and_its_seed_is() -> 
     recipe = Recipe.model_validate(GOOD)
     assert recipe.hash() == Recipe.model_validate({**GOOD, "output_dir": "elsewhere", "run_name": "n"}).hash()
     assert recipe.hash() != Recipe.model_validate({**GOOD, "seed": 1}).hash()
+
+
+def test_a_recipe_without_adapters_has_the_identity_it_had_before_there_were_any() -> None:
+    plain = Recipe.model_validate(GOOD)
+    assert "lora" not in plain.identity()
+    assert plain.hash() == Recipe.model_validate({**GOOD, "lora": None}).hash()
+    assert plain.hash() != Recipe.model_validate({**GOOD, "lora": {}}).hash()
+    assert Recipe.model_validate({**GOOD, "lora": {}}).lora == Recipe.model_validate({**GOOD, "lora": {"r": 8}}).lora
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("use_peft", "lora: {r: 8, alpha: 16}"),
+        ("lora_r", "lora: {r: N}"),
+        ("lora_rank", "lora: {r: N}"),
+        ("lora_alpha", "lora: {alpha: X}"),
+        ("lora_dropout", "lora: {dropout: X}"),
+        ("lora_target_modules", "trainable: full"),
+        ("lora_target", "trainable: full"),
+    ],
+)
+def test_keys_of_other_trainers_for_adapters_say_what_to_write(key: str, words: str) -> None:
+    assert words in faults_of(**{key: 1})[key]
+
+
+def test_faults_inside_of_lora_name_the_key() -> None:
+    assert "Known: alpha, dropout, r." in faults_of(lora={"rank": 8})["lora.rank"]
+    assert set(faults_of(lora={"r": 0, "dropout": 1.0})) == {"lora.r", "lora.dropout"}
+    assert "block of keys" in faults_of(lora=8)["lora"]

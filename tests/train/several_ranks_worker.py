@@ -80,6 +80,22 @@ def equal(folder: Path) -> None:
     run(recipe(folder, "base", per_device_train_batch_size=rows), folder=folder / "equal")
 
 
+def adapted(folder: Path) -> None:
+    """As `equal`, with adapters on all linear layers."""
+    rows = 4 // int(os.environ.get("WORLD_SIZE", "1"))
+    suites = {"id": {**SUITE, "purpose": "id"}}
+    changes: dict[str, Any] = {"trainable": "full", "lora": {"r": 4}, "suites": suites, "stop": None}
+    run(recipe(folder, "base", per_device_train_batch_size=rows, **changes), folder=folder / "adapted")
+
+
+def sharded_adapters(folder: Path) -> None:
+    """Adapters are refused by every rank where the job is sharded."""
+    try:
+        run(recipe(folder, "base", lora={"r": 4}), folder=folder / "sharded_adapters")
+    except HoldfastError as fault:
+        (folder / f"sharded_adapters-{RANK}.json").write_text(json.dumps([type(fault).__name__, str(fault)]))
+
+
 def unbroken(folder: Path) -> None:
     run(dropping(folder), folder=folder / "unbroken")
 

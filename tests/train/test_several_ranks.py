@@ -194,3 +194,28 @@ def test_a_job_of_one_rank_asks_nobody() -> None:
     assert ALONE.dealt([3, 4], lambda number: number * number) == [9, 16]
     with pytest.raises(ZeroDivisionError), ALONE.together():
         raise ZeroDivisionError
+
+
+@pytest.mark.slow
+def test_two_ranks_train_the_adapters_of_one_process(tmp_path: Path) -> None:
+    alone, together = a_place(tmp_path / "alone"), a_place(tmp_path / "together")
+    runpy.run_path(str(WORKER))["adapted"](alone)
+    done = launch(together, "adapted")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("training/masters.safetensors", "adapter/adapter_model.safetensors", "model.safetensors"):
+        mine, theirs = (tensors(place / "adapted", name) for place in (together, alone))
+        assert mine.keys() == theirs.keys()
+        for key, tensor in theirs.items():
+            half = tensor.dtype == torch.bfloat16
+            torch.testing.assert_close(mine[key], tensor, rtol=1e-2 if half else 1e-4, atol=1e-4 if half else 1e-6)
+
+
+@pytest.mark.slow
+def test_sharded_ranks_refuse_adapters_in_words(tmp_path: Path) -> None:
+    place = a_place(tmp_path)
+    done = launch(place, "sharded_adapters", **SHARDED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        kind, words = json.loads((place / f"sharded_adapters-{rank}.json").read_text())
+        assert kind == "UserError"
+        assert "cannot be sharded" in words

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import ModelError, UnknownName, did_you_mean
 from holdfast.models import rng
+from holdfast.models.adapters import adapters, merged, merged_weight
 from holdfast.models.sharding import gathered, is_sharded, whole
 
 MASTER_DTYPE = torch.float32
@@ -134,6 +135,8 @@ def exported(model: nn.Module, save_dtype: torch.dtype) -> Iterator[None]:
     exception, everything is as before bit for bit: parameters, train or eval mode of each module, ``use_cache``,
     gradient checkpointing flags, and the global random state.
 
+    Adapters (`holdfast.models.adapters`) are merged inside: modules and names are the plain model's.
+
     Of a sharded model every rank must enter, and has the whole of it inside, computing in the dtype it trains in.
     """
     if is_sharded(model):
@@ -150,7 +153,10 @@ def exported(model: nn.Module, save_dtype: torch.dtype) -> Iterator[None]:
             return parameter
         return nn.Parameter(parameter.detach().to(dtype), requires_grad=parameter.requires_grad)
 
-    with rng.preserved(), _preserved_flags(model), replaced_parameters(model, as_exported):
+    def dtype_of(name: str, parameter: Tensor) -> torch.dtype:
+        return export_dtype(model, name, parameter, save_dtype=save_dtype)
+
+    with rng.preserved(), _preserved_flags(model), merged(model, dtype_of), replaced_parameters(model, as_exported):
         model.eval()
         yield
 
@@ -162,12 +168,16 @@ def exported_weights(
 
     Args:
         model: Of a sharded one every rank must take every weight.
-        names: Of ``model.named_parameters()``.
+        names: Of ``model.named_parameters()``; of a model with adapters, as the plain model has them.
         save_dtype: See `export_dtype`.
     """
     named = dict(model.named_parameters(remove_duplicate=False))
+    adapted = {adapter.weight_name: adapter for adapter in adapters(model)}
+    for adapter in adapted.values():
+        named |= {f"{adapter.path}.{key}": p for key, p in adapter.layer.base_layer.named_parameters()}
     for name in names:
-        yield name, whole(named[name]).to(export_dtype(model, name, named[name], save_dtype=save_dtype))
+        now = merged_weight(adapted[name]) if name in adapted else whole(named[name])
+        yield name, now.to(export_dtype(model, name, named[name], save_dtype=save_dtype))
 
 
 @contextmanager

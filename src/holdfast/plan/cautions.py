@@ -48,7 +48,8 @@ def cautions(
     yield from _hot(recipe)
     yield from _of_replay(recipe)
     yield from _small(recipe, sizes)
-    yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
+    if recipe.lora is None:  # a weight beside which an adapter learns moves by another rule; training measures it
+        yield from _rounding(recipe, steps, stored=stored, save_dtype=save_dtype, weight_scale=weight_scale)
     if mismatch is not None and abs(mismatch) > MISMATCH:
         yield f"the matched depth misses its target by {100 * mismatch:+.0f} %: too coarse to call the arms matched"
     if recipe.lr_scheduler_type in ("linear", "cosine") and steps != reference_steps:

@@ -61,14 +61,15 @@ def plan(
 
     shared = shared if shared is not None else Common(allow_code)
     bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
-    selected = select(parameters, parse(recipe.trainable), text_only=text_only)
+    learning = shared.learning(recipe)
+    selected, plain = learning.selected, recipe.model_copy(update={"lora": None})
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
     source, per_step = shared.source(recipe), shared.rows_per_step(recipe, num_processes=num_processes)
     whole = steps = reference_steps(recipe, rows=epoch_length(source), rows_per_step=per_step)
     read = shared.survey(recipe, whole, names=selected.names, num_processes=num_processes)
     if recipe.budget.match != "steps" and reference.names != selected.names:
-        other = shared.survey(recipe, whole, names=reference.names, num_processes=num_processes)
-        spends = times(other.mean, whole).plus(shared.beforehand(recipe, whole, num_processes=num_processes).spent)
+        other = shared.survey(plain, whole, names=reference.names, num_processes=num_processes)
+        spends = times(other.mean, whole).plus(shared.beforehand(plain, whole, num_processes=num_processes).spent)
         for _ in range(
             2
         ):  # the base is asked about the rows of the steps, so what comes before depends on them a little
@@ -76,7 +77,7 @@ def plan(
             steps = plan_steps(recipe.budget.match, spends.less(before), read.mean)
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
     beforehand = shared.beforehand(recipe, steps, num_processes=num_processes)
-    devices = num_processes if sharded else 1
+    devices = num_processes if sharded and recipe.lora is None else 1  # adapters are not sharded
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     method = build("method", recipe.method, METHODS, allow_code=allow_code)
     with_base = asks_base(objective) or getattr(method, "asks_base", False)
@@ -91,6 +92,7 @@ def plan(
     return Plan(
         recipe=recipe,
         selected=selected,
+        changing=learning.changing,
         whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
         step=read.mean,

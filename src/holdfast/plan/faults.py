@@ -19,7 +19,7 @@ from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
 from holdfast.evaluate.suite import suite_read
 from holdfast.methods import METHODS
-from holdfast.models import find
+from holdfast.models import find, peft_extra
 from holdfast.objectives import OBJECTIVES
 from holdfast.plan.method_faults import method_faults
 from holdfast.plan.replay_faults import replay_faults
@@ -61,6 +61,7 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *method_faults(values),
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
         *_selection_faults("trainable", values.get("trainable")),
+        *_lora_faults(values),
         *_selection_faults("budget.reference", _block(values.get("budget")).get("reference")),
         *_source_faults("data", data, values, allow_code),
         *_source_faults("data.replay", _with_options_of(data, replay), values, allow_code, own=replay),
@@ -99,6 +100,12 @@ def _selection_faults(where: str, spec: Any) -> Iterator[Fault]:
             yield Fault(where, fault.problem, suggest(fault.name, fault.known))
         except UserError as fault:
             yield Fault(where, str(fault))
+
+
+def _lora_faults(values: Block) -> Iterator[Fault]:
+    needed = peft_extra.missing()
+    if values.get("lora") is not None and needed is not None:
+        yield Fault("lora", needed)
 
 
 def _suite_faults(values: Block, allow_code: bool) -> Iterator[Fault]:

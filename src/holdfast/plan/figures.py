@@ -46,6 +46,7 @@ class Plan:
     Attributes:
         recipe: What was planned.
         selected: What learns.
+        changing: Names, in the plain model, of the tensors that training changes: those that learn, or are adapted.
         whole: Names of all tensors that ``full`` would train: what the distance from the base is relative to.
         steps: Optimizer steps of this run.
         step: What one mean step spends.
@@ -65,6 +66,7 @@ class Plan:
 
     recipe: Recipe
     selected: Selected
+    changing: tuple[str, ...]
     whole: tuple[str, ...]
     steps: int
     step: Spent
@@ -84,7 +86,8 @@ class Plan:
     @property
     def label(self) -> str:
         """The selection in words, as a figure's legend would call it."""
-        return label_of(self.recipe.trainable)
+        lora = self.recipe.lora
+        return label_of(self.recipe.trainable) + ("" if lora is None else f", LoRA r={lora.r}")
 
     @property
     def total(self) -> Spent:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
+from holdfast.selection import Selected, parse, select
 
 if TYPE_CHECKING:
     from holdfast.data.batches import Batches, SharePrefixes
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from holdfast.plan.steps import Survey
 
 T = TypeVar("T")
+
+
+class Learning(NamedTuple):
+    """What learns in a run, and where.
+
+    Attributes:
+        model: The structure that is trained: the plain model's, or with its adapters.
+        selected: Of it.
+        changing: Names in the plain model of the tensors that training changes: those that learn, or are adapted.
+    """
+
+    model: Any
+    selected: Selected
+    changing: tuple[str, ...]
 
 
 @dataclass
@@ -57,6 +72,23 @@ class Common:
 
         return self._once(["roles", *_model(recipe)], lambda: roles(self.skeleton(recipe).model))
 
+    def learning(self, recipe: Recipe) -> Learning:
+        """Return what of a recipe's model learns.
+
+        Raises:
+            SelectionError: the selection matches nothing, or with ``lora`` no linear layer.
+        """
+        bones, parameters = self.skeleton(recipe).model, self.parameters(recipe)
+        selected = select(parameters, parse(recipe.trainable), text_only=self.text_only(recipe))
+        if recipe.lora is None:
+            return Learning(bones, selected, selected.names)
+        from holdfast.plan.adapted import adapted_learning
+
+        return self._once(
+            ["learning", *_trained(recipe), self.text_only(recipe)],
+            lambda: adapted_learning(recipe, bones, parameters, selected=selected),
+        )
+
     def price(self, recipe: Recipe, names: Sequence[str]) -> Cost | PlayPrice:
         """Return what the model costs when ``names`` learn, with pictures as the recipe's first row has them."""
         from holdfast.data.batches import example_with_pictures
@@ -74,9 +106,9 @@ class Common:
 
         def price(learning: Sequence[str]) -> Cost:
             return self._once(
-                ["price", shares, *_model(recipe), *learning, *rows],
+                ["price", shares, *_trained(recipe), *learning, *rows],
                 lambda: cost(
-                    self.skeleton(recipe).model, learning, shared=shares, example=example_with_pictures(source)
+                    self.learning(recipe).model, learning, shared=shares, example=example_with_pictures(source)
                 ),
             )
 
@@ -99,8 +131,8 @@ class Common:
         pictured = not self.text_only(recipe)
         asked = [recipe.share_prefixes, recipe.gradient_checkpointing, recipe.max_length, pictured]
         return self._once(
-            ["share", *asked, *_model(recipe)],
-            lambda: share_prefixes(recipe, self.skeleton(recipe).model, pictured=pictured),
+            ["share", *asked, *_trained(recipe)],
+            lambda: share_prefixes(recipe, self.learning(recipe).model, pictured=pictured),
         )
 
     def text_only(self, recipe: Recipe) -> bool:
@@ -204,7 +236,7 @@ class Common:
             [
                 "survey",
                 self.share_prefixes(recipe),
-                *_model(recipe),
+                *_trained(recipe),
                 *self._rows_of(recipe),
                 *shape,
                 recipe.objective,
@@ -236,3 +268,9 @@ class Common:
 
 def _model(recipe: Recipe) -> list[str | None]:
     return [recipe.model_name_or_path, recipe.model_revision, recipe.attn_implementation]
+
+
+def _trained(recipe: Recipe) -> list[Any]:
+    """The model as it is called in training: adapters make another one of it."""
+    adapters = [] if recipe.lora is None else [recipe.trainable, recipe.lora.model_dump(mode="json")]
+    return [*_model(recipe), *adapters]

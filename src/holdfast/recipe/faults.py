@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel
 
 from holdfast.errors import Fault, did_you_mean
-from holdfast.recipe.schema import Budget, Data, Decoding, Every, Recipe, Replay, SuiteSpec
+from holdfast.recipe.schema import Budget, Data, Decoding, Every, Lora, Recipe, Replay, SuiteSpec
 
 SETTLED_ELSEWHERE = {
     "max_steps": "write budget: {steps: N}",
@@ -41,7 +41,14 @@ SETTLED_ELSEWHERE = {
     "finetune_attention_modules": "write trainable: attention",
     "finetune_mlp_modules": "write trainable: mlp",
     "packing": "rows are padded, not packed",
-    "use_peft": "adapters are wrapped in Python (extra peft), not by a recipe",
+    "use_peft": "write lora: {r: 8, alpha: 16}",
+    "finetuning_type": "write lora: {r: 8, alpha: 16} for adapters; leave it out to train the weights themselves",
+    "lora_r": "write lora: {r: N}",
+    "lora_rank": "write lora: {r: N}",
+    "lora_alpha": "write lora: {alpha: X}",
+    "lora_dropout": "write lora: {dropout: X}",
+    "lora_target_modules": "write trainable: full, attention, mlp or {include: [globs]}; lora adapts its linear layers",
+    "lora_target": "write trainable: full, attention, mlp or {include: [globs]}; lora adapts its linear layers",
     "push_to_hub": "upload the run folder's checkpoint yourself",
 }
 
@@ -82,6 +89,8 @@ def keys_at(path: Sequence[str]) -> tuple[str, ...]:
             block = Budget
         case ("evaluate_at",):
             block = Every
+        case ("lora",):
+            block = Lora
         case ("suites", _):
             block = SuiteSpec
         case ("suites", _, "decoding"):

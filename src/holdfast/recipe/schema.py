@@ -158,7 +158,7 @@ class Budget(_Closed):
         epochs: Passes over the data instead of steps.
         match: What an arm shares with the reference: ``steps``, exact ``flops``, ``6nd`` (6·N·D), or ``trainable``
             (6·N_trainable·D, the literal "fewer parameters, more steps").
-        reference: The selection whose ``steps`` fix the budget.
+        reference: The selection whose ``steps`` fix the budget; it trains the weights themselves, also beside ``lora``.
     """
 
     steps: Count | None = None
@@ -171,6 +171,20 @@ class Budget(_Closed):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         return self
+
+
+class Lora(_Closed):
+    """Low-rank adapters (Hu et al. 2022): what learns is ΔW = alpha / r · B·A beside each linear weight W that stays.
+
+    Attributes:
+        r: Rank: rows of A and columns of B.
+        alpha: Scale; ΔW is B·A times ``alpha / r``.
+        dropout: Share of the adapter's inputs that training sets to 0.
+    """
+
+    r: Count = 8
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Every(_Closed):
@@ -192,6 +206,7 @@ class Recipe(_Closed):
 
     method: str | dict[str, Any] = "sft"
     trainable: str | dict[str, Any] = "full"
+    lora: Lora | None = None
     objective: str | dict[str, Any] = "nll"
     normalize: Literal["tokens", "examples", "weights"] = "tokens"
     data: Data
@@ -231,11 +246,14 @@ class Recipe(_Closed):
         """Return what the numbers of the run depend on: everything but where it is written and what it is called.
 
         A selection that is its own reference spends the same under any matching, and without a matching there is no
-        reference, so such recipes are one.
+        reference, so such recipes are one. The reference trains the weights themselves, so a selection with adapters is
+        never its own reference.
         """
         values = self.resolved()
         budget = values["budget"]
-        if budget["reference"] == values["trainable"]:
+        if self.lora is None:
+            values.pop("lora")
+        if self.lora is None and budget["reference"] == values["trainable"]:
             budget["match"] = "steps"
         if budget["match"] == "steps":
             budget["reference"] = "full"

@@ -109,7 +109,7 @@ def _problems(groups: Sequence[Arm]) -> Iterator[str]:
 def _comparisons(groups: Sequence[Arm]) -> Iterator[str]:
     if len(groups) < 2:
         return
-    selections = {str(arm.runs[0].recipe.get("trainable")) for arm in groups}
+    selections = {str([arm.runs[0].recipe.get(key) for key in ("trainable", "lora")]) for arm in groups}
     rates = {arm.runs[0].recipe.get("learning_rate") for arm in groups}
     if len(selections) > 1 and len(rates) == 1:
         yield "Parts of the network are compared at one learning rate; another rate may order them differently."

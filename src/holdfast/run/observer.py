@@ -59,6 +59,7 @@ class Observer:
     progress: Progress
     loaded: Loaded
     selected: Selected
+    changing: tuple[str, ...]
     suites: tuple[Suite, ...]
     signal: Signal | None
     distance: UpdateNorm | None
@@ -120,7 +121,7 @@ class Observer:
     def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
         model = self._model(moment)
         estimates: dict[str, Estimate] = {}
-        weights = exported_weights(model, self.selected.names, save_dtype=self.save_dtype)
+        weights = exported_weights(model, self.changing, save_dtype=self.save_dtype)
         with self.ranks.together():
             try:
                 distance = {} if self.distance is None else self.distance.read_weights(weights)
@@ -184,6 +185,7 @@ class Observer:
             save_dtype=self.save_dtype,
             identity=self.identity,
             exposure=self.loaded.exposure,
+            base=self.recipe.model_name_or_path,
             ranks=self.ranks,
         )
         keep = self.recipe.save_total_limit
@@ -239,7 +241,7 @@ class Observer:
         saved = self.folder / f"checkpoint-{ended.step}"
         if ended.status == "interrupted" or not saved.is_dir():
             return None
-        return meters.unchanged_after_export_fraction(self.loaded.folder, saved, names=self.selected.names)
+        return meters.unchanged_after_export_fraction(self.loaded.folder, saved, names=self.changing)
 
     def _best_step(self) -> int | None:
         decisions = [record.decision for record in self.history if record.decision is not None]

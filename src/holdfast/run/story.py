@@ -19,9 +19,10 @@ import torch
 import yaml
 
 from holdfast.data.sources import Source
-from holdfast.errors import RunFolderError
+from holdfast.errors import RunFolderError, UserError
 from holdfast.evaluate.suite import make_all
 from holdfast.members import build
+from holdfast.models.adapters import adapt
 from holdfast.models.compute import dtype_named, recompute_activations, set_masters
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded
@@ -86,6 +87,8 @@ def run(
         NonFiniteLoss: training diverged; the folder keeps its last checkpoint.
     """
     ranks = processes()
+    if recipe.lora is not None and sharded():
+        raise UserError("lora: a model with adapters cannot be sharded (FSDP) yet; run it in one process or in DDP")
     progress = progress if progress is not None and ranks.is_main else Silent()
     with ExitStack() as held:
         with ranks.together():
@@ -153,6 +156,7 @@ def _carry_out(
         progress=progress,
         loaded=loaded,
         selected=planned.selected,
+        changing=planned.changing,
         suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
         distance=distance,
@@ -189,10 +193,12 @@ def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Loaded:
         selected, stored = planned.selected, next(loaded.model.parameters()).dtype
         # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
         distance = (
-            UpdateNorm(loaded.model, folder=loaded.folder, trained=selected.names, whole=planned.whole)
+            UpdateNorm(loaded.model, folder=loaded.folder, trained=planned.changing, whole=planned.whole)
             if ranks.is_main
             else None
         )
+        if recipe.lora is not None:
+            adapt(loaded.model, planned.changing, lora=recipe.lora, seed=recipe.seed)
         set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
         return _Loaded(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
 

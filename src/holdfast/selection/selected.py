@@ -110,7 +110,7 @@ def select(parameter_roles: Sequence[ParameterRole], selection: Selection, *, te
         tied=tuple(name for p in taken for name in p.tied),
         n_parameters=sum(p.n_parameters for p in taken),
         n_total=sum(p.n_parameters for p in parameter_roles),
-        table=_table(parameter_roles, taken),
+        table=table_of(parameter_roles, taken),
         matched=matched,
         notes=(
             *tied_notes(selection, wanted, taken),
@@ -262,7 +262,8 @@ def _nearest(glob: str, parameters: Iterable[ParameterRole]) -> str:
     return f"Names look like {', '.join(found)}; a glob matches whole segments between dots."
 
 
-def _table(everything: Sequence[ParameterRole], taken: Sequence[ParameterRole]) -> tuple[Cell, ...]:
+def table_of(everything: Sequence[ParameterRole], taken: Sequence[ParameterRole]) -> tuple[Cell, ...]:
+    """Return one cell for each role and block of ``everything``; of it ``taken`` learns."""
     learning = {p.name for p in taken}
     cells: dict[tuple[Role, int | None], list[int]] = {}
     for p in everything:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 
 from holdfast.errors import CheckpointError, RunFolderError
 from holdfast.models import rng
+from holdfast.models.adapters import adapters, write_adapters
 from holdfast.models.durable import appearing, discard, write_json
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.train import training_state
@@ -73,6 +74,7 @@ def write(
     identity: Mapping[str, str],
     processor: Any | None = None,
     exposure: Mapping[str, Any] | None = None,
+    base: str | None = None,
     ranks: Ranks = ALONE,
 ) -> Path:
     """Save ``checkpoint-<step>`` and return its folder. The live model and the random states are not touched.
@@ -91,6 +93,8 @@ def write(
         save_dtype: Of the export.
         identity: What must agree for a resume (hashes of recipe, data, base, …).
         exposure: Written as ``exposure.json``: what the model has seen in pre-training.
+        base: Name of the model that adapters belong to, for ``adapter/``, which a model with adapters gets beside the
+            merged weights.
         ranks: Of the job; every one's random state is saved.
 
     Raises:
@@ -113,6 +117,8 @@ def write(
                 exposure=exposure,
                 ranks=ranks,
             )
+            if private is not None and adapters(model):
+                write_adapters(private / "adapter", model, base=base)
             training = None if private is None else private / "training"
             facts = _write_tensors(training, model, masters, optimizer, ranks=ranks)
             with ranks.together():
