@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from holdfast.errors import RunFolderError
 from holdfast.records import Sample
@@ -61,6 +62,7 @@ def _study(root: Path) -> Iterator[RunData]:
             status=str(entry.get("status", "")),
             notes=notes,
             study=root.resolve().name,
+            start=entry.get("start"),
         )
 
 
@@ -73,8 +75,12 @@ def _run(
     status: str = "",
     notes: tuple[str, ...] = (),
     study: str = "",
+    start: Mapping[str, Any] | None = None,
 ) -> RunData:
     recipe, result = read_yaml(folder / "recipe.yaml"), read_json(folder / "result.json") or {}
+    if start is not None:  # the recipe of each seed names a folder of its own
+        told = {"arm": start["arm"], "step": start["step"]}
+        recipe = {**recipe, "model_name_or_path": start["base"], "starts_from": told}
     metrics = folder / "metrics.jsonl"
     return RunData(
         folder=folder,

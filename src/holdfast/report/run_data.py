@@ -47,6 +47,19 @@ def _no_answers(suite: str, step: int) -> Sequence[Sample]:  # noqa: ARG001  (th
 
 
 @dataclass(frozen=True)
+class StartFacts:
+    """Where a run of a study goes on from.
+
+    Attributes:
+        arm: The arm with the same seed whose checkpoint it starts from.
+        step: Of that checkpoint.
+    """
+
+    arm: str
+    step: int
+
+
+@dataclass(frozen=True)
 class RunData:
     """One run as its folder, or a line of compact records, tells it.
 
@@ -57,7 +70,8 @@ class RunData:
         seed: The run's seed.
         study: Name of the study it is part of; empty outside of one.
         status: ``finished``, ``stopped``, ``interrupted``, what the study says of it, or ``unfinished``.
-        recipe: ``recipe.yaml``.
+        recipe: ``recipe.yaml``; of a run that goes on from another one's checkpoint with the model that that one began
+            with, and ``starts_from``.
         plan: ``plan.json``; empty if there is none.
         metrics: Lines of ``metrics.jsonl``.
         records: Lines of ``records.jsonl``; empty if the run never got there.
@@ -104,6 +118,12 @@ class RunData:
                 asked_between=told.get("size_during") != 0,
             )
         return dict(sorted(facts.items(), key=lambda pair: _rank(pair[1].purpose)))
+
+    @property
+    def start(self) -> StartFacts | None:
+        """The checkpoint of another run of the study that it goes on from; None if it starts from its recipe's model."""
+        told = self.recipe.get("starts_from")
+        return None if told is None else StartFacts(str(told["arm"]), int(told["step"]))
 
     def record_at(self, step: int) -> Record | None:
         """Return the record of a step, if there is one."""

@@ -125,6 +125,11 @@ class Ledger:
                 "axes": dict(arm.labels),
                 "seed": arm.seed,
                 "status": self._outcome(arm).status,
+                **(
+                    {}
+                    if arm.start is None
+                    else {"start": {"arm": arm.start.arm, "step": arm.start.step, "base": arm.start.base}}
+                ),
             }
             for arm in self.study.arms
         ]
