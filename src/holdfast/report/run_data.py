@@ -121,7 +121,7 @@ class RunData:
 
     @property
     def start(self) -> StartFacts | None:
-        """The checkpoint of another run of the study that it goes on from; None if it starts from its recipe's model."""
+        """The checkpoint of another run that it goes on from; None if it starts from its recipe's model."""
         told = self.recipe.get("starts_from")
         return None if told is None else StartFacts(str(told["arm"]), int(told["step"]))
 

@@ -34,7 +34,7 @@ from holdfast.report.contrasts import Contrast
 from holdfast.report.groups import Section, facts
 from holdfast.report.run_data import RunData
 
-Unit = Literal["rate", "points", "points a decade", "ratio"]
+Unit = Literal["rate", "points", "points a decade", "points a level", "ratio"]
 Selector = Mapping[str, str | list[str]]
 """Fact of a run (a label, or a recipe key with dots) to its value, or to several of which one must match.
 

@@ -25,10 +25,13 @@ KINDS = {
     "spread": "holdfast.report.claims.spread:Spread",
     "trend": "holdfast.report.claims.trend:Trend",
     "cost": "holdfast.report.claims.cost:Cost",
+    "harder": "holdfast.report.claims.harder:Harder",
+    "recovery": "holdfast.report.claims.recovery:Recovery",
+    "anew": "holdfast.report.claims.anew:Anew",
 }
 EVERY = "every "
 """``suite: every ood`` asks for a verdict for each suite of the purpose."""
-ARMS = ("arm", "against")
+ARMS = ("arm", "against", "to_end_of")
 """Keys of a quantity that name arms. A list asks for a verdict for each; in ``needs``, ``{arm}`` and ``{against}``
 stand for the arms of the verdict."""
 
