@@ -67,7 +67,7 @@ def ddp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = a_place(tmp_path_factory.mktemp("fsdp"))
-    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", "families", **SHARDED)
+    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", "families", "answering", **SHARDED)
     assert done.returncode == 0, done.stderr[-3000:]
     return place
 
@@ -183,6 +183,15 @@ def test_an_error_of_one_rank_ends_all_with_its_words(ddp: Path, fsdp: Path) -> 
     assert other[0] == "OtherRankFailed"
     assert "No space left" in other[1]
     assert not list((fsdp / "full_disk").glob("checkpoint-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "what"), [("grpo", "play"), ("rft", "draw answers")])
+def test_a_sharded_model_is_not_asked_for_answers_to_learn_from(fsdp: Path, method: str, what: str) -> None:
+    for rank in (0, 1):
+        kind, words = json.loads((fsdp / f"{method}_sharded-{rank}.json").read_text())
+        assert kind == "UserError"
+        assert f"method {method}: a sharded model cannot {what} yet" in words
 
 
 def test_a_job_of_one_rank_asks_nobody() -> None:
