@@ -22,8 +22,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -39,47 +38,9 @@ from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
 from holdfast.train.meters import lost_update_fraction, sample, swallowed_update_fraction
 from holdfast.train.method import Batch, Method
+from holdfast.train.moment import Ended, Moment, Seconds
 from holdfast.train.schedule import learning_rate
 from holdfast.train.stepping import Settings, make_optimizer
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A point of a run at which it is measured.
-
-    Attributes:
-        step: Optimizer steps taken so far.
-        spent: The budget used so far.
-        model: The live model. Measure it inside `models.compute.exported`.
-        save: Writes a checkpoint of this very moment and returns nothing; nothing else writes.
-    """
-
-    step: int
-    spent: Mapping[str, float]
-    model: nn.Module
-    save: Callable[[], None]
-
-
-class Seconds(NamedTuple):
-    """Wall-clock time of a run, its earlier parts before a resume included; in results and metrics, never in records.
-
-    Attributes:
-        train: Of its steps.
-        measure: Of its moments.
-    """
-
-    train: float = 0.0
-    measure: float = 0.0
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How training ended: ``finished``, ``stopped`` by a decision, or ``interrupted`` by the user."""
-
-    status: str
-    step: int
-    spent: Mapping[str, float]
-    seconds: Seconds
 
 
 class Loop:
