@@ -104,11 +104,7 @@ def test_two_ranks_train_the_weights_and_the_optimizer_of_one_process(alone: Pat
 def test_two_ranks_log_the_metrics_of_one_process(alone: Path, place: Path) -> None:
     for mine, theirs in zip(rows(place / "equal", "metrics.jsonl"), rows(alone, "metrics.jsonl"), strict=True):
         del mine["tokens_per_second"], theirs["tokens_per_second"]
-        # The spread of gradients is around the mean of each micro-batch, so it depends a little on how rows are cut.
-        spread, expected = (
-            {name: line.pop(name) for name in sorted(line) if "variance" in name} for line in (mine, theirs)
-        )
-        assert spread == pytest.approx(expected, rel=0.05)
+        assert any(name.startswith("gradient_variance") for name in theirs)
         assert mine == pytest.approx(theirs, rel=1e-4)
     assert "swallowed_update_fraction" in rows(place / "equal", "metrics.jsonl")[0]
 

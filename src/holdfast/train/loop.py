@@ -159,6 +159,7 @@ class Loop:
         with compute(self.model, settings.compute_dtype):
             totals = self.method.totals(batches)
         sums: dict[str, torch.Tensor | float] = {}
+        vectors: dict[str, torch.Tensor] = {}
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with self._accumulating(last), compute(self.model, settings.compute_dtype):
@@ -166,8 +167,10 @@ class Loop:
                 torch.autograd.backward(out.loss)
             for name, value in out.sums.items():
                 sums[name] = sums.get(name, 0.0) + value
+            for name, vector in out.vectors.items():
+                vectors[name] = vectors[name] + vector if name in vectors else vector
         norm = self._clip()
-        summed = self._reduced({**sums, "interrupted": float(self._interrupted)})
+        summed = self._reduced({**sums, "interrupted": float(self._interrupted)}) | self._squared_lengths(vectors)
         self._interrupted_somewhere |= summed.pop("interrupted") > 0
         if not (math.isfinite(summed["loss"]) and math.isfinite(norm)):
             raise NonFiniteLoss(
@@ -234,6 +237,15 @@ class Loop:
         values = torch.tensor([float(value) for value in sums.values()], dtype=torch.float64, device=device)
         torch.distributed.all_reduce(values)
         return dict(zip(sums, values.tolist(), strict=True))
+
+    def _squared_lengths(self, vectors: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        if not vectors:
+            return {}
+        flat = torch.cat(list(vectors.values()))
+        if self.ranks.count > 1:
+            torch.distributed.all_reduce(flat)
+        parts = torch.split(flat.cpu().double(), [len(vector) for vector in vectors.values()])
+        return {name: float(part.square().sum()) for name, part in zip(vectors, parts, strict=True)}
 
     def _stops(self, on_moment: Callable[[Moment], Decision | None], save: Callable[[Loop], None]) -> bool:
         moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))
