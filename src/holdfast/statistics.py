@@ -87,19 +87,20 @@ class Rate:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two answers to each of the same problems, compared.
+    """Two sides that answered each of the same problems, once or several times, compared.
 
     Attributes:
         n: Problems answered twice.
         clusters: Distinct keys among them.
-        only_first: Problems that only the first answer solves.
-        only_second: Problems that only the second answer solves.
+        only_first: Problems that only the first answer solves; of several answers, of which the first has more right.
+        only_second: Problems that only the second answer solves, or of which the second has more right.
         difference: Success of the second minus success of the first, over problems; None if n is 0.
-        low, high: Its 95 % interval; None if n is 0.
+        low, high: Its 95 % interval; None if n is 0, or too few keys to bootstrap.
         p_value: Exact two-sided test of "no difference" in which each key counts once; None if n is 0. Where all keys
-            are distinct it is the exact McNemar test.
+            are distinct it is the exact McNemar test. None too where answers are unequally many or graded.
         p_value_unclustered: The exact McNemar test over problems, as if all keys were distinct. Shown for comparison
             with other people's tables; too small where keys repeat.
+        method: ``mcnemar`` for one answer a problem, ``means`` for several (`holdfast.repeated.paired_means`).
     """
 
     n: int
@@ -111,6 +112,7 @@ class Paired:
     high: float | None
     p_value: float | None
     p_value_unclustered: float | None
+    method: str = "mcnemar"
 
 
 def rate_by_cluster(successes: Sequence[bool | float], keys: Sequence[str]) -> Estimate:

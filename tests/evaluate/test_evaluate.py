@@ -447,13 +447,20 @@ def test_comparing_joins_by_index_and_reads_only_the_report_half():
     assert compare(all_right, all_right).p_value == 1.0
 
 
-def test_comparing_different_problems_or_repeated_samples_is_refused():
-    one, many = suite(size=5), suite(size=5, samples=2)
+def test_repeated_samples_are_compared_by_the_mean_of_each_problem():
+    many = suite(size=10, samples=2)
+    right = demonstrations(many)
+    half = [reply if number % 2 else ("x",) for number, reply in enumerate(right)]
+    paired = compare(score_replies(many, right).samples, score_replies(many, half).samples)
+    assert (paired.method, paired.n, paired.only_first, paired.only_second) == ("means", 10, 10, 0)
+    assert paired.difference == -0.5
+
+
+def test_comparing_different_problems_is_refused():
+    one = suite(size=5)
     samples = score_replies(one, demonstrations(one)).samples
     with pytest.raises(DataError, match="different suites"):
         compare(samples, [replace(sample, key="other") for sample in samples])
-    with pytest.raises(DataError, match="answered several times"):
-        compare(samples, score_replies(many, demonstrations(many)).samples)
 
 
 RECORDED = ["select", "report", "select", "report", "report", "select", "report", "report"]

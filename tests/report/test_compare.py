@@ -8,7 +8,8 @@ import json
 import pytest
 
 from holdfast.report import load_runs, table
-from holdfast.report.compare import Change, arms, base_and_end, duels, estimate, matched, results, solved
+from holdfast.report.compare import Change, arms, base_and_end, duels, estimate, results
+from holdfast.report.pairing import matched, solved
 from holdfast.report.stopping import stops
 from holdfast.report.tables import facts_table
 from holdfast.statistics import holm, mcnemar

@@ -96,6 +96,22 @@ def test_a_proximal_run_clips_until_its_old_policy_is_taken_anew(values: dict[st
     assert dropped[4] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["nll", "dft"])
+def test_metrics_are_those_of_the_step_however_it_is_cut_into_micro_batches(
+    objective: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    told = []
+    for rows in (8, 4, 1):
+        cut = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 8 // rows}
+        asked = recipe(values, objective, budget={"steps": 2}, compute_dtype="float32", **cut)
+        told.append(logs(run(asked, folder=tmp_path / str(rows)).folder))
+    for whole, *others in zip(*told, strict=True):
+        assert any(value > 0 for name, value in whole.items() if name.startswith("gradient_variance"))
+        for other in others:
+            assert {**other, "tokens_per_second": 0} == pytest.approx({**whole, "tokens_per_second": 0}, rel=1e-4)
+
+
 class Interrupting(Silent):
     def logged(self, metrics: Mapping[str, float]) -> None:
         if metrics["step"] == 2:

@@ -174,9 +174,16 @@ def families(folder: Path) -> None:
         write_export(place, model=model, beside=(), save_dtype=torch.bfloat16, exposure=None, ranks=ranks)
 
 
-def _tell(folder: Path, name: str) -> None:
+def answering(folder: Path) -> None:
+    """What would let a sharded model write answers is refused on every rank, before the first step."""
+    for name in ("grpo", "rft"):
+        method = {"name": name, "num_generations" if name == "grpo" else "samples": 2}
+        _tell(folder, f"{name}_sharded", method=method, budget={"steps": 1}, data={**RULE, "size": 512})
+
+
+def _tell(folder: Path, name: str, **changes: Any) -> None:
     try:
-        run(recipe(folder, "base", seed=7), folder=folder / name)
+        run(recipe(folder, "base", seed=7, **changes), folder=folder / name)
     except HoldfastError as fault:
         (folder / f"{name}-{RANK}.json").write_text(json.dumps([type(fault).__name__, str(fault)]))
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from holdfast.errors import NonFiniteLoss
 from holdfast.records import Decision, Verb
-from holdfast.train.loop import Loop, Moment
+from holdfast.train.loop import Loop
 from holdfast.train.method import Batch, MicroLoss
+from holdfast.train.moment import Moment
 from holdfast.train.stepping import Settings, make_optimizer
 
 

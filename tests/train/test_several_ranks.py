@@ -67,7 +67,7 @@ def ddp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = a_place(tmp_path_factory.mktemp("fsdp"))
-    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", "families", **SHARDED)
+    done = launch(place, "equal", "unbroken", "broken_off", "full_disk", "families", "answering", **SHARDED)
     assert done.returncode == 0, done.stderr[-3000:]
     return place
 
@@ -104,11 +104,7 @@ def test_two_ranks_train_the_weights_and_the_optimizer_of_one_process(alone: Pat
 def test_two_ranks_log_the_metrics_of_one_process(alone: Path, place: Path) -> None:
     for mine, theirs in zip(rows(place / "equal", "metrics.jsonl"), rows(alone, "metrics.jsonl"), strict=True):
         del mine["tokens_per_second"], theirs["tokens_per_second"]
-        # The spread of gradients is around the mean of each micro-batch, so it depends a little on how rows are cut.
-        spread, expected = (
-            {name: line.pop(name) for name in sorted(line) if "variance" in name} for line in (mine, theirs)
-        )
-        assert spread == pytest.approx(expected, rel=0.05)
+        assert any(name.startswith("gradient_variance") for name in theirs)
         assert mine == pytest.approx(theirs, rel=1e-4)
     assert "swallowed_update_fraction" in rows(place / "equal", "metrics.jsonl")[0]
 
@@ -183,6 +179,15 @@ def test_an_error_of_one_rank_ends_all_with_its_words(ddp: Path, fsdp: Path) -> 
     assert other[0] == "OtherRankFailed"
     assert "No space left" in other[1]
     assert not list((fsdp / "full_disk").glob("checkpoint-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "what"), [("grpo", "play"), ("rft", "draw answers")])
+def test_a_sharded_model_is_not_asked_for_answers_to_learn_from(fsdp: Path, method: str, what: str) -> None:
+    for rank in (0, 1):
+        kind, words = json.loads((fsdp / f"{method}_sharded-{rank}.json").read_text())
+        assert kind == "UserError"
+        assert f"method {method}: a sharded model cannot {what} yet" in words
 
 
 def test_a_job_of_one_rank_asks_nobody() -> None:

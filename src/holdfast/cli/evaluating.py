@@ -16,7 +16,7 @@ def evaluate(
     recipe: Annotated[
         str | None, typer.Option("--recipe", "--config", help="The recipe whose suites are asked.")
     ] = None,
-    compare: Annotated[str | None, typer.Option(help="A second model: paired exact McNemar against it.")] = None,
+    compare: Annotated[str | None, typer.Option(help="A second model: paired exact test against it.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for records and samples.")] = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", "--allow_code", help="Let the recipe name outside code (module:Class).")

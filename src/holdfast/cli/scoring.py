@@ -27,7 +27,7 @@ from holdfast.models.ranks import Ranks
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.report import words
-from holdfast.report.tables import Table
+from holdfast.report.tables import Table, repeated_note
 from holdfast.signals import SIGNALS
 from holdfast.train.processes import accelerator, processes
 from holdfast.train.progress import Progress, Silent
@@ -134,10 +134,11 @@ def table_of(scored: Scored, suites: Sequence[Suite]) -> Table:
 
 
 def comparison(first: Scored, second: Scored) -> Table:
-    """Return the second model against the first on the same problems: paired exact McNemar."""
+    """Return the second model against the first on the same problems; see `holdfast.evaluate.samples.compare`."""
     rows = []
-    for one, other in zip(first.results, second.results, strict=True):
-        found = paired(one.samples, other.samples)
+    results = zip(first.results, second.results, strict=True)
+    all_found = [(one, paired(one.samples, other.samples)) for one, other in results]
+    for one, found in all_found:
         rows.append(
             (
                 one.name,
@@ -151,7 +152,8 @@ def comparison(first: Scored, second: Scored) -> Table:
             )
         )
     columns = ("suite", "only A right", "only B right", "B − A", "95 %", "p", "n", "distinct")
-    return Table(columns, tuple(rows), "lrrrrrrr", (f"A: {first.model}; B: {second.model}; p: exact paired test",))
+    told = f"A: {first.model}; B: {second.model}; p: exact paired test"
+    return Table(columns, tuple(rows), "lrrrrrrr", (told, *repeated_note(found for _, found in all_found)))
 
 
 def keep(scored: Scored, recipe: Recipe, folder: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from holdfast.errors import DataError, NotRecorded
 from holdfast.evaluate.suite import SELECT
-from holdfast.records import Outcome, Sample
+from holdfast.records import Sample
+from holdfast.report.pairing import both, compared
 from holdfast.statistics import Paired, mcnemar
 
 
@@ -52,35 +53,22 @@ def read_samples(run_folder: Path, suite: str, step: int) -> tuple[Sample, ...]:
 
 
 def compare(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> Paired:
-    """Compare first attempts on the problems that both evaluations asked: exact McNemar, each key counting once.
+    """Compare first attempts on the problems that both evaluations asked, each key counting once.
 
-    Joined by index and step; of a split suite only the report half is read. ``difference`` is b minus a. Two models on
-    one suite, or one model on paired suites (the same hands under two rules), whose problems share index and key.
-
-    Args:
-        samples_a, samples_b: One sample a problem.
+    Exact McNemar where each problem was answered once; else the means of its answers
+    (`holdfast.repeated.paired_means`). Joined by index and step; of a split suite only the report half is read.
+    ``difference`` is b minus a. Two models on one suite, or one model on paired suites (the same hands under two
+    rules), whose problems share index and key.
 
     Raises:
-        DataError: an index stands for problems of different keys, or occurs twice (repeated samples have no pairs).
+        DataError: an index stands for problems of different keys.
     """
-    first, second = _by_index(samples_a), _by_index(samples_b)
-    both = sorted(first.keys() & second.keys())
-    for index in both:
-        if first[index].key != second[index].key:
+    first, second = ([s for s in samples if s.half != SELECT] for samples in (samples_a, samples_b))
+    keys, others = ({(s.index, s.step): s.key for s in samples} for samples in (first, second))
+    for place in sorted(keys.keys() & others.keys()):
+        if keys[place] != others[place]:
             raise DataError(
-                f"problem {index[0]} is {first[index].key!r} in one evaluation and {second[index].key!r} in the other: "
+                f"problem {place[0]} is {keys[place]!r} in one evaluation and {others[place]!r} in the other: "
                 "they are of different suites"
             )
-    return mcnemar(
-        [first[index].outcome is Outcome.CORRECT for index in both],
-        [second[index].outcome is Outcome.CORRECT for index in both],
-        [first[index].key for index in both],
-    )
-
-
-def _by_index(samples: Sequence[Sample]) -> dict[tuple[int, int], Sample]:
-    reported = [sample for sample in samples if sample.half != SELECT]
-    joined = {(sample.index, sample.step): sample for sample in reported}
-    if len(joined) != len(reported):
-        raise DataError("a problem was answered several times; only one greedy answer a problem can be paired")
-    return joined
+    return compared(both(first, second)) or mcnemar([], [])

@@ -3,7 +3,10 @@
 A member is a frozen dataclass of options, fast to import; what carries it out is made by `holdfast.run.methods`.
 """
 
-from holdfast.methods.sampling import Drawing
+from typing import TypeGuard
+
+from holdfast.methods.dpo import DPO
+from holdfast.methods.sampling import Drawing, Playing
 
 METHODS = {
     "sft": "holdfast.methods.sft:SFT",
@@ -15,9 +18,9 @@ METHODS = {
 """What a recipe may call a method."""
 
 
-def plays(options: object) -> bool:
+def plays(options: object) -> TypeGuard[Playing]:
     """Whether a method, given as its options, learns from what the model says while it learns."""
-    return hasattr(options, "steps_a_pass")
+    return isinstance(options, Playing)
 
 
 def draws(options: object) -> bool:
@@ -30,4 +33,4 @@ def draws(options: object) -> bool:
 
 def rows_each(options: object) -> int:
     """Rows of one example: two where answers are compared."""
-    return 2 if hasattr(options, "pairs_per_problem") else 1
+    return 2 if isinstance(options, DPO) else 1

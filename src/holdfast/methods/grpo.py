@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.methods.sampling import Sampling
+from holdfast.methods.sampling import Playing
 
 
 @dataclass(frozen=True)
-class GRPO(Sampling):
+class GRPO(Playing):
     """Reinforcement without a critic: the advantage of an episode is its reward against its group's.
 
     ::

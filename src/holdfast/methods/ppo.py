@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.methods.sampling import Sampling
+from holdfast.methods.sampling import Playing
 
 
 @dataclass(frozen=True)
-class PPO(Sampling):
+class PPO(Playing):
     """Reinforcement with a critic: advantages by generalized advantage estimation over the tokens of an episode.
 
     ::

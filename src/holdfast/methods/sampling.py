@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,33 @@ class Sampling:
         for name in names:
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Playing(Sampling, ABC):
+    """Options of methods that learn from what the model says while it learns.
+
+    Args:
+        num_generations: Episodes of a problem in a rollout.
+        reward, attempts, temperature, top_p, max_new_tokens: See `Sampling`.
+    """
+
+    num_generations: int = 1
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """How often a rollout is learned from."""
+
+    @property
+    @abstractmethod
+    def steps_a_pass(self) -> int:
+        """Optimizer steps of one pass over a rollout."""
+
+    @property
+    @abstractmethod
+    def asks_base(self) -> bool:
+        """Whether the untrained model has to be there."""
 
 
 @dataclass(frozen=True)

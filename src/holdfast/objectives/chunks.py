@@ -28,6 +28,7 @@ from holdfast.objectives.base import Objective, TokenStats
 from holdfast.objectives.head import OutputHead
 from holdfast.objectives.head_gradients import HeadGradients
 from holdfast.objectives.softmax import cross_entropy_gradient_, log_softmax_, statistics_dtype
+from holdfast.objectives.spread import GradientSpread, gradient_spread
 
 LOGIT_BUDGET = 256 * 2**20
 """Bytes of float32 logits in one chunk; softmax and its gradient reuse them in place. Twice as much is alive where the
@@ -35,9 +36,6 @@ objective sees the vocabulary, the model caps its logits, or the head is not a p
 
 LEAST_CHUNK = 1024
 """Rows of a chunk, at least: every chunk streams the head's weight and its gradient through memory again."""
-
-BINS = 5
-"""Of p, for the spread of gradients."""
 
 LIGHT_WEIGHT = 0.1
 """A token that weighs less than this hardly takes part; the share of such tokens is reported."""
@@ -94,18 +92,6 @@ class Sums(NamedTuple):
     penalty: Tensor
 
 
-class GradientSpread(NamedTuple):
-    """How much the gradients that tokens send into the model differ, by bins of p: K equal parts of [0, 1].
-
-    Attributes:
-        count_K: Tokens of each bin.
-        squares_K: Σ ‖g - mean g‖² over the bin's tokens of this micro-batch, g = d(w·l) / d hidden of one token.
-    """
-
-    count_K: Tensor
-    squares_K: Tensor
-
-
 class ChunkLoss(NamedTuple):
     """What `chunked_loss` returns: the loss Σ c·(w·l + penalty), a scalar with graph, and the sums beside it."""
 
@@ -138,10 +124,10 @@ def chunked_loss(
         UserError: the objective's weight does not have one value a row.
     """
     job = _Job(head, rows, objective, chunk_rows, base_head, differentiate=torch.is_grad_enabled())
-    loss, count_K, squares_K, *sums = _OnePass.apply(  # type: ignore[no-untyped-call]
+    loss, count_K, squares_K, sum_KH, *sums = _OnePass.apply(  # type: ignore[no-untyped-call]
         job, rows.hidden_NH, *head.parameters()
     )
-    return ChunkLoss(loss, Sums(*sums), GradientSpread(count_K, squares_K))
+    return ChunkLoss(loss, Sums(*sums), GradientSpread(count_K, squares_K, sum_KH))
 
 
 def chunked_logp(head: OutputHead, rows: Rows, *, chunk_rows: int | None) -> Tensor:
@@ -185,7 +171,8 @@ class _OnePass(torch.autograd.Function):
             told_8R = _chunk(job, job.rows.part(start, stop), gradients, start)
             totals_8 += told_8R.sum(1)
             logp_N[start:stop] = -told_8R[1]
-        spread = _spread(gradients.hidden_NH, logp_N, job.rows.share_N)
+        width = hidden_NH.shape[1]
+        spread = gradient_spread(gradients.hidden_NH, logp_N, share_N=job.rows.share_N, width=width)
         ctx.save_for_backward(*gradients.all())
         loss, *sums = (total.clone() for total in totals_8)
         ctx.mark_non_differentiable(*spread, *sums)
@@ -275,19 +262,6 @@ def _chunk(job: _Job, rows: Rows, gradients: HeadGradients, start: int) -> Tenso
     none_R = (weight_R == 0).to(weight_R.dtype)
     told = (counted_R, -logp_R, weighted_R, weight_R, light_R, none_R, entropy_R, penalty_R)
     return torch.stack(told)
-
-
-def _spread(gradient_NH: Tensor | None, logp_N: Tensor, share_N: Tensor) -> GradientSpread:
-    zeros_K = torch.zeros(BINS, dtype=logp_N.dtype, device=logp_N.device)
-    if gradient_NH is None:
-        return GradientSpread(zeros_K, zeros_K.clone())
-    bin_N = (logp_N.exp() * BINS).long().clamp(0, BINS - 1)
-    # What was collected is times the share; one token's own gradient is without it.
-    own_NH = gradient_NH.to(logp_N.dtype) / share_N.to(logp_N.dtype).clamp(min=torch.finfo(logp_N.dtype).tiny)[:, None]
-    count_K = zeros_K.index_add(0, bin_N, torch.ones_like(logp_N))
-    sum_KH = zeros_K.new_zeros(BINS, own_NH.shape[1]).index_add(0, bin_N, own_NH)
-    squares_K = zeros_K.index_add(0, bin_N, own_NH.square().sum(1)) - sum_KH.square().sum(1) / count_K.clamp(min=1)
-    return GradientSpread(count_K, squares_K.clamp(min=0))
 
 
 def _stats(objective: Objective, rows: Rows, logp_RV: Tensor, logp_R: Tensor, entropy_R: Tensor) -> TokenStats:

@@ -28,8 +28,9 @@ from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.models import shared_prefix
 from holdfast.models.shared_prefix import Layout, sharing
 from holdfast.objectives.base import OF_THE_BASE, Objective
-from holdfast.objectives.chunks import ChunkLoss, GradientSpread, Rows, Sums, chunked_logp, chunked_loss
+from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
 from holdfast.objectives.head import OutputHead, TrunkOutput
+from holdfast.objectives.spread import GradientSpread
 from holdfast.objectives.targets import answers, counted_targets, means
 
 Batch = Mapping[str, Tensor]

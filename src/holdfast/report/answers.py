@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast.records import Sample
-from holdfast.report.compare import Arm, all_suites, base_and_end, called, solved
+from holdfast.report.compare import Arm, all_suites, base_and_end, called
+from holdfast.report.pairing import solved
 from holdfast.report.run_data import SuiteFacts
 
 SHOWN = 6

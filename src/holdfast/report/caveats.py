@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from holdfast.report import words
-from holdfast.report.compare import Arm, all_suites, end_of, solved
+from holdfast.report.compare import Arm, all_suites, end_of
+from holdfast.report.pairing import solved
 from holdfast.report.run_data import RunData
 from holdfast.report.stopping import reads_what_is_shown
 

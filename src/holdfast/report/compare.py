@@ -4,7 +4,9 @@ The rule of the verdict on "success at step 0" against "success at the end", for
 
 - *gained* or *lost*: the exact paired test has p <= 0.05 after Holm's adjustment over all arms and suites at once, and
   the 95 % interval of the difference leaves out 0;
-- *kept*: otherwise, and the whole 95 % interval of the difference lies within ± 5 points;
+- *kept*: otherwise, and the whole 95 % interval of the difference has a width and lies within ± 5 points (of problems
+  answered several times, none of which changed, a bootstrap makes an interval without width, which says nothing of
+  other problems);
 - *not distinguishable*: otherwise. That is not "kept": the problems are too few to tell.
 
 Seeds of one arm are pooled: a problem answered by three seeds is one key, not three observations. Intervals and
@@ -20,8 +22,9 @@ from enum import StrEnum
 from functools import cached_property
 
 from holdfast.records import Estimate, Outcome, Record, Sample
+from holdfast.report.pairing import Both, both, compared, matched, solved
 from holdfast.report.run_data import RunData, SuiteFacts
-from holdfast.statistics import Paired, holm, mcnemar, rate_by_cluster
+from holdfast.statistics import Paired, holm, rate_by_cluster
 
 ALPHA = 0.05
 MARGIN = 0.05
@@ -127,9 +130,9 @@ def duels(groups: Sequence[Arm]) -> list[Duel]:
     rows = []
     for suite in all_suites(groups):
         for first, second in pairs:
-            matched = _matched_ends(first, second, suite.name)
-            if matched:
-                rows.append(Duel(suite, first, second, _paired(matched)))
+            paired = compared(_both_ends(first, second, suite.name))
+            if paired is not None:
+                rows.append(Duel(suite, first, second, paired))
     adjusted = holm([row.paired.p_value for row in rows])
     return [replace(row, p_adjusted=p) for row, p in zip(rows, adjusted, strict=True)]
 
@@ -174,29 +177,8 @@ def pool(moments: Sequence[tuple[RunData, Record | None]], suite: str, metric: s
     return Estimate(total / max(n, len(own)), None, None, n, max(one.clusters for one in own), "mean over seeds")
 
 
-def solved(sample: Sample) -> bool:
-    """Whether the first attempt is correct."""
-    return sample.outcome is Outcome.CORRECT
-
-
-def matched(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Pair two gradings of one suite by problem; problems that only one of them holds are left out.
-
-    Empty where a problem was answered several times: samples of one problem have no partners.
-    """
-    others = {place_of(sample): sample for sample in second}
-    if len(others) != len(second) or len({place_of(sample) for sample in first}) != len(first):
-        return []
-    return [(sample, others[place]) for sample in first if (place := place_of(sample)) in others]
-
-
-def place_of(sample: Sample) -> tuple[int, int, str]:
-    """Return what tells the questions of a suite apart: the problem, its step, its key."""
-    return sample.index, sample.step, sample.key
-
-
 def base_and_end(run: RunData, suite: str) -> list[tuple[Sample, Sample]]:
-    """Pair a suite's graded problems at step 0 and at the end of a run."""
+    """Pair a suite's answers at step 0 and at the end of a run; none where a problem was answered several times."""
     end = end_of(run, suite)
     if end is None or end.step == 0:
         return []
@@ -208,7 +190,7 @@ def _has(arm: Arm, suite: SuiteFacts) -> bool:
 
 
 def _result(arm: Arm, suite: SuiteFacts) -> Result:
-    pairs = [pair for run in arm.measured for pair in base_and_end(run, suite.name)]
+    problems = [problem for run in arm.measured for problem in _from_base_to_end(run, suite.name)]
     name = f"eval_{suite.name}_success"
     ends = [record.readings[name] for run in arm.measured if (record := end_of(run, suite.name)) is not None]
     return Result(
@@ -217,34 +199,39 @@ def _result(arm: Arm, suite: SuiteFacts) -> Result:
         base=estimate(arm, suite.name, 0),
         end=estimate(arm, suite.name, None),
         seeds=tuple(sorted(value for value in ends if value is not None)),
-        paired=_paired(pairs) if pairs else None,
+        paired=compared(problems),
     )
 
 
 def _judge(row: Result) -> Change:
     paired = row.paired
-    if paired is None or paired.difference is None or paired.low is None or paired.high is None:
+    if paired is None or paired.difference is None:
         return Change.UNKNOWN
+    if paired.low is None or paired.high is None:
+        return Change.UNCLEAR
     if row.p_adjusted is not None and row.p_adjusted <= ALPHA and not paired.low <= 0 <= paired.high:
         return Change.GAINED if paired.difference > 0 else Change.LOST
-    return Change.KEPT if paired.low >= -MARGIN and paired.high <= MARGIN else Change.UNCLEAR
+    return Change.KEPT if -MARGIN <= paired.low < paired.high <= MARGIN else Change.UNCLEAR
 
 
-def _paired(pairs: Sequence[tuple[Sample, Sample]]) -> Paired:
-    return mcnemar([solved(a) for a, _ in pairs], [solved(b) for _, b in pairs], [a.key for a, _ in pairs])
+def _from_base_to_end(run: RunData, suite: str) -> list[Both]:
+    end = end_of(run, suite)
+    if end is None or end.step == 0:
+        return []
+    return both(run.samples(suite, 0), run.samples(suite, end.step))
 
 
-def _matched_ends(first: Arm, second: Arm, suite: str) -> list[tuple[Sample, Sample]]:
+def _both_ends(first: Arm, second: Arm, suite: str) -> list[Both]:
     seeds = {run.seed: run for run in second.measured}
-    pairs: list[tuple[Sample, Sample]] = []
+    problems: list[Both] = []
     for run in first.measured:
         other = seeds.get(run.seed)
         if other is None:
             continue
         one, two = end_of(run, suite), end_of(other, suite)
         if one is not None and two is not None:
-            pairs += matched(run.samples(suite, one.step), other.samples(suite, two.step))
-    return pairs
+            problems += both(run.samples(suite, one.step), other.samples(suite, two.step))
+    return problems
 
 
 def grade(sample: Sample, metric: str) -> bool | None:

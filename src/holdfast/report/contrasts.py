@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from holdfast.records import Estimate
 from holdfast.report import over_seeds
-from holdfast.report.compare import Arm, end_of, grade, place_of
+from holdfast.report.compare import Arm, end_of, grade
+from holdfast.report.pairing import place_of
 from holdfast.report.run_data import RunData
 
 Place = tuple[int, int, str]
@@ -190,15 +191,17 @@ def _at_places(graded: _Graded, places: tuple[Place, ...]) -> NDArray[np.float64
 
 
 def _graded(run: RunData, suite: str, step: int, metric: str) -> _Graded:
-    """Return the grade of every problem; none if they were not kept, were sampled several times, or one is unknown."""
+    """Return the grade of every problem, of several answers their mean; none if not kept, or one is unknown."""
     key = ("graded", suite, step, metric)
     if key not in run.derived:
         samples = run.samples(suite, step)
-        places, grades = tuple(map(place_of, samples)), [grade(sample, metric) for sample in samples]
-        known = [float(value) for value in grades if value is not None]
-        whole = len(known) == len(places) == len(set(places))
-        places = run.derived.setdefault(("places", places), places) if whole else ()
-        run.derived[key] = _Graded(places, np.array(known if whole else [], dtype=np.float64))
+        grades: dict[Place, list[bool | None]] = {}
+        for sample in samples:
+            grades.setdefault(place_of(sample), []).append(grade(sample, metric))
+        known = [[float(value) for value in values if value is not None] for values in grades.values()]
+        whole = sum(map(len, known)) == len(samples)
+        places = run.derived.setdefault(("places", tuple(grades)), tuple(grades)) if whole else ()
+        run.derived[key] = _Graded(places, np.array([sum(v) / len(v) for v in known] if whole else [], dtype=float))
     found: _Graded = run.derived[key]
     return found
 

@@ -54,6 +54,7 @@ def _context(groups: Sequence[Arm], made: Sequence[Drawn], *, title: str, date: 
         "emphasis": {str(change): css for change, css in CLASSES.items()},
         "several_seeds": any(len(arm.measured) > 1 for arm in groups),
         "duels": tables.duel_table(against),
+        "repeated": tables.repeated_note([*(row.paired for row in measured), *(duel.paired for duel in against)]),
         "first_only": len(groups) > ALL_PAIRS_UP_TO,
         "facts": tables.facts_table(groups),
         "stops": [_stop_words(row) for row in stops(groups)] if measured else [],

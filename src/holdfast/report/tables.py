@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,12 @@ from holdfast.report.compare import Arm, Duel, Result, all_suites, arms, called,
 from holdfast.report.run_data import RunData
 from holdfast.signals.reading import SELECT
 from holdfast.statistics import Paired
+
+REPEATED = (
+    "Problems answered several times are compared by their shares of right answers: the interval of the difference is "
+    "a bootstrap over distinct problems, without width where all changed alike. Where two models meet, n counts "
+    "problems, and only A right those of which A has the larger share."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ def table(runs: Sequence[RunData]) -> Table:
 
     Cells hold names from recipes as they are written; who prints them with markup must escape them.
     """
+    found = results(arms(runs))
     rows = [
         (
             row.arm.name,
@@ -48,14 +55,20 @@ def table(runs: Sequence[RunData]) -> Table:
             str(row.end.n) if row.end else words.UNKNOWN,
             str(row.change),
         )
-        for row in results(arms(runs))
+        for row in found
     ]
+    tested = "p: exact paired test against the base, each distinct problem counted once, Holm-adjusted over this table."
     return Table(
         ("arm", "suite", "base", "end", "95 %", "change", "p", "n", "verdict"),
         tuple(rows),
         "llrrrrrrl",
-        ("p: exact paired test against the base, each distinct problem counted once, Holm-adjusted over this table.",),
+        (tested, *repeated_note(row.paired for row in found)),
     )
+
+
+def repeated_note(compared: Iterable[Paired | None]) -> tuple[str, ...]:
+    """Return how to read comparisons of problems that were answered several times, if there are any."""
+    return (REPEATED,) if any(paired is not None and paired.method == "means" for paired in compared) else ()
 
 
 def result_table(rows: Sequence[Result]) -> Table:

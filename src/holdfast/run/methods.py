@@ -23,11 +23,14 @@ from holdfast.methods.group_relative import GroupRelative
 from holdfast.methods.grpo import GRPO
 from holdfast.methods.on_policy import OnPolicy, Setting
 from holdfast.methods.play import Play
+from holdfast.methods.ppo import PPO
 from holdfast.methods.preference import Preference
 from holdfast.methods.price import added
+from holdfast.methods.sampling import Playing
 from holdfast.models.cost import Cost, cost
 from holdfast.models.load import Loaded, load
 from holdfast.models.ranks import Ranks
+from holdfast.models.sharding import is_sharded
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.base import Objective
 from holdfast.objectives.engine import Engine
@@ -112,10 +115,9 @@ class Maker:
         recipe, model = start.recipe, start.loaded.model
         self.options = build("method", recipe.method, METHODS, allow_code=start.allow_code)
         self.objective: Objective = build("objective", recipe.objective, OBJECTIVES, allow_code=start.allow_code)
-        self.plays = plays(self.options)
         rows = start.planned.source
         pictured = rows.pictured() is not None
-        self.share: SharePrefixes = "never" if self.plays else share_prefixes(recipe, model, pictured=pictured)
+        self.share: SharePrefixes = "never" if plays(self.options) else share_prefixes(recipe, model, pictured=pictured)
         self.spent_by = _price(model, start.planned.selected.names, self.objective, rows=rows, share=self.share)
         self.forward = _price(model, (), Objective(), rows=rows, share=self.share)
 
@@ -125,8 +127,8 @@ class Maker:
         Args:
             model: The loaded one as it is called in training.
         """
-        if self.plays:
-            return Made(self._plays(model), {}, self.start.rows)
+        if plays(self.options):
+            return Made(self._plays(model, self.options), {}, self.start.rows)
         material = Material(self.start.rows, {})
         if draws(self.options) and isinstance(self.start.rows, EnvironmentRows | Twice):
             self._refuse_sharded(model, "draw answers")
@@ -187,8 +189,8 @@ class Maker:
         asked = method.ask_base(steps=start.planned.steps, forward=self.forward, compute_dtype=start.compute_dtype)
         return Made(method, added(material.spent, asked), material.rows)
 
-    def _plays(self, model: nn.Module) -> OnPolicy:
-        start, recipe, options = self.start, self.start.recipe, self.options
+    def _plays(self, model: nn.Module, options: Playing) -> OnPolicy:
+        start, recipe = self.start, self.start.recipe
         self._refuse_sharded(model, "play")
         rows = start.rows
         assert isinstance(rows, EnvironmentRows)
@@ -225,6 +227,7 @@ class Maker:
         )
         if isinstance(options, GRPO):
             return GroupRelative(setting, options.passes, options.steps_a_pass, options)
+        assert isinstance(options, PPO)
         width = int(start.loaded.model.config.get_text_config().hidden_size)
         return ActorCritic(
             setting,
@@ -237,10 +240,10 @@ class Maker:
         )
 
     def _refuse_sharded(self, model: nn.Module, what: str) -> None:
-        if model is not self.start.loaded.model and hasattr(model, "set_reshard_after_forward"):
-            raise UserError(
-                f"method {self.start.recipe.method}: a sharded model cannot {what} yet; run it in one process or in DDP"
-            )
+        if is_sharded(model):
+            spec = self.start.recipe.method
+            name = spec if isinstance(spec, str) else spec["name"]
+            raise UserError(f"method {name}: a sharded model cannot {what} yet; run it in one process or in DDP")
 
     def _base(self) -> nn.Module:
         """Return the untrained model, to be asked beside the one that learns."""

@@ -31,7 +31,8 @@ from holdfast.selection import Selected
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
-from holdfast.train.loop import Ended, Loop, Moment
+from holdfast.train.loop import Loop
+from holdfast.train.moment import Ended, Moment
 from holdfast.train.processes import unwrapped
 from holdfast.train.progress import Progress
 from holdfast.train.update_norm import UpdateNorm

@@ -22,8 +22,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -39,47 +38,9 @@ from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
 from holdfast.train.meters import lost_update_fraction, sample, swallowed_update_fraction
 from holdfast.train.method import Batch, Method
+from holdfast.train.moment import Ended, Moment, Seconds
 from holdfast.train.schedule import learning_rate
 from holdfast.train.stepping import Settings, make_optimizer
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A point of a run at which it is measured.
-
-    Attributes:
-        step: Optimizer steps taken so far.
-        spent: The budget used so far.
-        model: The live model. Measure it inside `models.compute.exported`.
-        save: Writes a checkpoint of this very moment and returns nothing; nothing else writes.
-    """
-
-    step: int
-    spent: Mapping[str, float]
-    model: nn.Module
-    save: Callable[[], None]
-
-
-class Seconds(NamedTuple):
-    """Wall-clock time of a run, its earlier parts before a resume included; in results and metrics, never in records.
-
-    Attributes:
-        train: Of its steps.
-        measure: Of its moments.
-    """
-
-    train: float = 0.0
-    measure: float = 0.0
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How training ended: ``finished``, ``stopped`` by a decision, or ``interrupted`` by the user."""
-
-    status: str
-    step: int
-    spent: Mapping[str, float]
-    seconds: Seconds
 
 
 class Loop:
@@ -198,6 +159,7 @@ class Loop:
         with compute(self.model, settings.compute_dtype):
             totals = self.method.totals(batches)
         sums: dict[str, torch.Tensor | float] = {}
+        vectors: dict[str, torch.Tensor] = {}
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with self._accumulating(last), compute(self.model, settings.compute_dtype):
@@ -205,8 +167,10 @@ class Loop:
                 torch.autograd.backward(out.loss)
             for name, value in out.sums.items():
                 sums[name] = sums.get(name, 0.0) + value
+            for name, vector in out.vectors.items():
+                vectors[name] = vectors[name] + vector if name in vectors else vector
         norm = self._clip()
-        summed = self._reduced({**sums, "interrupted": float(self._interrupted)})
+        summed = self._reduced({**sums, "interrupted": float(self._interrupted)}) | self._squared_lengths(vectors)
         self._interrupted_somewhere |= summed.pop("interrupted") > 0
         if not (math.isfinite(summed["loss"]) and math.isfinite(norm)):
             raise NonFiniteLoss(
@@ -273,6 +237,15 @@ class Loop:
         values = torch.tensor([float(value) for value in sums.values()], dtype=torch.float64, device=device)
         torch.distributed.all_reduce(values)
         return dict(zip(sums, values.tolist(), strict=True))
+
+    def _squared_lengths(self, vectors: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        if not vectors:
+            return {}
+        flat = torch.cat(list(vectors.values()))
+        if self.ranks.count > 1:
+            torch.distributed.all_reduce(flat)
+        parts = torch.split(flat.cpu().double(), [len(vector) for vector in vectors.values()])
+        return {name: float(part.square().sum()) for name, part in zip(vectors, parts, strict=True)}
 
     def _stops(self, on_moment: Callable[[Moment], Decision | None], save: Callable[[Loop], None]) -> bool:
         moment = Moment(self.step, self.spent.to_json(), self.model, lambda: save(self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,10 +17,12 @@ class MicroLoss(NamedTuple):
     Attributes:
         loss: Scalar with graph, divided by the step's denominator over all micro-batches and ranks already.
         sums: Figures that add up over micro-batches and ranks (``loss``, ``nll_sum``, ``tokens``, …).
+        vectors: Vectors that add up likewise; of each sum `Method.summarize` hears the squared length, by its name.
     """
 
     loss: torch.Tensor
     sums: Mapping[str, torch.Tensor | float]
+    vectors: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Method(Protocol):

@@ -10,8 +10,8 @@ import torch
 
 from holdfast.data.batches import Batches
 from holdfast.models.cost import Cost
-from holdfast.objectives.chunks import BINS
 from holdfast.objectives.engine import Engine, Totals
+from holdfast.objectives.spread import BINS
 from holdfast.train.method import Batch, MicroLoss
 from holdfast.train.old_policy import OldPolicy
 
@@ -71,13 +71,14 @@ class SFT:
         }
         for place, name in enumerate(BINS_OF_P):
             sums |= {f"count_{name}": out.spread.count_K[place], f"squares_{name}": out.spread.squares_K[place]}
-        return MicroLoss(out.loss, sums)
+        vectors = {f"gradient_{name}": out.spread.sum_KH[place] for place, name in enumerate(BINS_OF_P)}
+        return MicroLoss(out.loss, sums, vectors)
 
     def summarize(self, sums: Mapping[str, float]) -> Mapping[str, float]:
         """Return the objective, and a target token's mean of plain NLL, of entropy, and of what the objective makes.
 
         ``gradient_variance_p0`` … ``_p80``: by fifths of p, how much the gradients of tokens differ from their mean:
-        the mean squared distance within micro-batches; fifths without a token are left out.
+        the mean squared distance over all tokens of the step; fifths without a token are left out.
 
         Of the weights: their mean, the share below 0.1, and the share that is 0 (masked, or clipped). ``penalty`` is
         there for objectives that have one.
@@ -92,7 +93,9 @@ class SFT:
             "no_weight_share": sums["no_weight"] / tokens,
         }
         told |= {
-            f"gradient_variance_{name}": sums[f"squares_{name}"] / sums[f"count_{name}"]
+            f"gradient_variance_{name}": _variance(
+                sums[f"count_{name}"], squares=sums[f"squares_{name}"], squared_sum=sums[f"gradient_{name}"]
+            )
             for name in BINS_OF_P
             if sums[f"count_{name}"]
         }
@@ -116,3 +119,8 @@ class SFT:
         self.batches.seek(cursor)
         if self.old_policy is not None:
             self.old_policy.restore(cursor.get("old_policy", ()))
+
+
+def _variance(count: float, *, squares: float, squared_sum: float) -> float:
+    """Return the mean squared distance of vectors from their mean, of Σ‖g‖² and ‖Σg‖²; of one vector it is 0."""
+    return max(0.0, squares / count - squared_sum / count**2) if count > 1 else 0.0
