@@ -14,8 +14,9 @@ import numpy as np
 
 from holdfast.records import Estimate, Sample
 from holdfast.report import over_seeds
-from holdfast.report.compare import Arm, end_of, place_of
+from holdfast.report.compare import Arm, end_of
 from holdfast.report.contrasts import Place
+from holdfast.report.pairing import place_of
 from holdfast.report.run_data import RunData
 
 LEVEL = re.compile(r"right_at_level_(\d+)")
