@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import tiny_base
 from holdfast.errors import RecipeError
+from holdfast.methods.group_relative import GroupRelative
 from holdfast.plan import check, plan
 from holdfast.recipe import Recipe
 from holdfast.rollout import episodes as rollout
@@ -78,9 +79,29 @@ def test_a_step_learns_what_was_played_and_the_budget_counts_both(values: dict[s
     assert told["spent"]["examples"] == 6 * 16
     assert all(0 <= line["mixed_groups"] <= 1 for line in lines)
     sft = plan(recipe(values, "sft"), allow_code=True)
-    # Learning is 6 N a token; answering and scoring are 2 N each, so a step that plays costs about 10/6 of SFT's.
-    assert planned.step.flops_6nd / sft.step.flops_6nd == pytest.approx(10 / 6, rel=0.02)
+    # Learning is 6 N a token, answering 2 N; one step a rollout scores nothing. So it costs about 8/6 of SFT's.
+    assert planned.step.flops_6nd / sft.step.flops_6nd == pytest.approx(8 / 6, rel=0.02)
     assert planned.step.generated_tokens == sft.step.target_tokens
+
+
+def test_groups_of_equal_worth_take_no_pass_and_change_nothing(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe(values, GRPO)
+    without = carried_out(asked, tmp_path / "without")
+    monkeypatch.setattr(GroupRelative, "teaches", lambda *_: True)
+    whole = carried_out(asked, tmp_path / "whole")
+    lines = list(zip(logs(without), logs(whole), strict=True))
+    assert any(line["mixed_groups"] < 1 for line, _ in lines)
+    for one, other in lines:
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3, abs=1e-6)
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-6)
+        assert one["reward"] == other["reward"]
+    spent = [json.loads((folder / "result.json").read_text())["spent"] for folder in (without, whole)]
+    assert spent[0]["flops"] < spent[1]["flops"]
+    assert {name: spent[0][name] for name in ("examples", "target_tokens", "generated_tokens")} == {
+        name: spent[1][name] for name in ("examples", "target_tokens", "generated_tokens")
+    }
 
 
 def test_passes_over_one_rollout_cost_one_rollout(values: dict[str, Any], tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ def stepped(method: OnPolicy, lessons: list[Lesson]) -> tuple[float, dict[str, t
 def test_grpo_is_its_formula(loss_type: str, temperature: float) -> None:
     model = a_model()
     lessons = drawn_lessons(model)
-    options = GRPO(loss_type=loss_type, beta=0.1, epsilon_high=0.3, max_new_tokens=9, temperature=temperature)  # type: ignore[arg-type]
+    options = GRPO(
+        num_iterations=2, loss_type=loss_type, beta=0.1, epsilon_high=0.3, max_new_tokens=9, temperature=temperature
+    )  # type: ignore[arg-type]
     method = GroupRelative(setting(model, temperature=temperature), 1, 1, options)
     loss, gradients, sums = stepped(method, lessons)
     terms, cut = [], 0

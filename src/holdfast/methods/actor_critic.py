@@ -103,6 +103,11 @@ class ActorCritic(OnPolicy):
     def __post_init__(self) -> None:
         self._optimizer = torch.optim.AdamW(self.critic.parameters(), lr=self.learning_rate, weight_decay=0.0)
 
+    @property
+    def scores_first(self) -> bool:
+        """As its options say."""
+        return self.options.scores_first
+
     def values(self, hidden_NH: Tensor) -> Tensor:
         """Return the critic's values."""
         found: Tensor = self.critic(hidden_NH)

@@ -54,11 +54,27 @@ class GroupRelative(OnPolicy):
             for (row, advantage), old, own in zip(worth, scores.logp, base, strict=True)
         ]
 
+    @property
+    def scores_first(self) -> bool:
+        """As its options say."""
+        return self.options.scores_first
+
+    def teaches(self, lesson: Lesson) -> bool:
+        """Whether its advantage is not 0, or a KL holds it to the base."""
+        return bool(self.options.beta) or any(lesson.advantage)
+
     def token_loss(self, batch: Batch, totals: PolicyTotals) -> MicroLoss:
         """Return the clipped surrogate with its KL, divided as ``loss_type`` says."""
         found = self.setting.engine.logp(for_model(batch))
         high = self.options.epsilon if self.options.epsilon_high is None else self.options.epsilon_high
-        surrogate = clipped(found.logp_BT, batch, found.counted_BT, low=self.options.epsilon, high=high)
+        surrogate = clipped(
+            found.logp_BT,
+            batch,
+            found.counted_BT,
+            low=self.options.epsilon,
+            high=high,
+            old_BT=None if self.scores_first else found.logp_BT.detach(),
+        )
         loss_BT = surrogate.loss_BT
         sums: dict[str, Tensor | float] = {}
         if self.options.beta:

@@ -1,7 +1,9 @@
 """Training on what the model itself said: rollouts, advantages, and clipped policy steps, as a method of the loop.
 
 A rollout is played by the weights as they are, scored once by the same weights (``old_logp``), and learned from in
-some passes of some optimizer steps each. A run that is resumed within a rollout finds what is left of it in the cursor,
+some passes of some optimizer steps each. Where a rollout is good for one step only, the policy is still the one that
+played, so that its own log-probabilities stand in for the score. Replies that teach nothing (those of a group in which
+all are worth the same) take no pass; the step divides by all replies as before. A run that is resumed within a rollout finds what is left of it in the cursor,
 token by token, so that it goes on as an unbroken one.
 
 Shapes: ``B`` rows of a batch, ``T`` tokens, ``N`` learned tokens.
@@ -123,6 +125,17 @@ class OnPolicy(ABC):
     _ahead: deque[list[Lesson]] = field(default_factory=deque, init=False)
     _heard: dict[str, float] = field(default_factory=dict, init=False)
     _generated: dict[str, float] = field(default_factory=dict, init=False)
+    _counts: tuple[int, int] = field(default=(1, 1), init=False)
+    _shown: dict[str, int] = field(default_factory=dict, init=False)
+
+    @property
+    @abstractmethod
+    def scores_first(self) -> bool:
+        """Whether replies are scored before they are learned from (`holdfast.methods.sampling.Playing`)."""
+
+    def teaches(self, lesson: Lesson) -> bool:  # noqa: ARG002  (members look at it)
+        """Whether a reply moves a weight; one that does not is counted and not computed."""
+        return True
 
     @abstractmethod
     def lessons(self, groups: Sequence[Sequence[Played]], scores: Scores, base: Sequence[Reals]) -> list[Lesson]:
@@ -149,17 +162,18 @@ class OnPolicy(ABC):
             self._play()
         ranks, rows = self.setting.ranks, self.setting.rows_per_batch
         lessons = self._ahead.popleft()
-        own = lessons[ranks.index :: ranks.count]
+        self._counts = sum(lesson.row.n_learned for lesson in lessons), len(lessons)
+        share = lessons[ranks.index :: ranks.count]
+        self._shown = {"examples": len(share), "target_tokens": sum(lesson.row.n_learned for lesson in share)}
+        own = [lesson for lesson in lessons if self.teaches(lesson)][ranks.index :: ranks.count]
         cuts = [own[at : at + rows] for at in range(0, len(own), rows)]
         # A rank without rows still takes part in every collective.
         return [self._batch(cut) for cut in cuts] or [self._batch(lessons[:1], silent=True)]
 
     def totals(self, batches: Sequence[Batch]) -> PolicyTotals:
-        """Return the step's denominators over all micro-batches and ranks."""
-        tokens = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)
-        rows = sum(int((batch["labels"] >= 0).any(1).sum()) for batch in batches)
-        shared = self.setting.ranks.gathered([tokens, rows])
-        tokens, rows = (sum(one[place] for one in shared) for place in (0, 1))
+        """Return the step's denominators over all ranks, replies that take no pass included."""
+        del batches
+        tokens, rows = self._counts
         return PolicyTotals(max(tokens, 1), max(rows, 1), self.setting.ranks.count)
 
     def loss(self, batch: Batch, totals: PolicyTotals) -> MicroLoss:
@@ -185,9 +199,12 @@ class OnPolicy(ABC):
         }
 
     def step_cost(self, batches: Sequence[Batch]) -> Mapping[str, float]:
-        """Return the increments of the budget: the step itself, and the rollout that came before it, if one did."""
+        """Return the increments of the budget: the step itself, and the rollout that came before it, if one did.
+
+        Examples and target tokens are all that the step is about; FLOPs are those of the replies that take a pass.
+        """
         generated, self._generated = self._generated, {}
-        spent: dict[str, float] = dict(self.setting.cost.spent(batches))
+        spent: dict[str, float] = {**self.setting.cost.spent(batches), **self._shown}
         return spent | {name: spent.get(name, 0) + amount for name, amount in generated.items()}
 
     def stepped(self) -> None:  # noqa: B027  (a critic overrides it; without one nothing learns beside the model)
@@ -216,7 +233,8 @@ class OnPolicy(ABC):
         self._rollout += 1
         self._heard = dict(told(groups)) if setting.ranks.is_main else {}
         rows = [turn.row for group in groups for one in group for turn in one.turns]
-        scores = self._scored(setting.engine, rows)
+        unscored = Scores([()] * len(rows), [()] * len(rows))
+        scores = self._scored(setting.engine, rows) if self.scores_first else unscored
         base = [()] * len(rows) if setting.base is None else self._scored(setting.base, rows).logp
         lessons = self.lessons(groups, scores, base)
         self._generated = self._price(rows)
@@ -257,7 +275,7 @@ class OnPolicy(ABC):
         setting = self.setting
         sizes = [Size(row.n_prompt, row.n_learned) for row in rows]
         played = answering(setting.cost, sizes[setting.ranks.index :: setting.ranks.count])
-        return added(played, scoring(setting.cost, sizes, passes=1 + (setting.base is not None)))
+        return added(played, scoring(setting.cost, sizes, passes=self.scores_first + (setting.base is not None)))
 
 
 class Clipped(NamedTuple):
@@ -268,9 +286,18 @@ class Clipped(NamedTuple):
     delta_BT: Tensor
 
 
-def clipped(logp_BT: Tensor, batch: Batch, counted_BT: Tensor, *, low: float, high: float) -> Clipped:
-    """Return -min(ρ A, clip(ρ, 1 - low, 1 + high) A) of each counted token."""
-    delta_BT = (logp_BT - batch["old_logp"]).masked_fill(~counted_BT, 0.0)
+def clipped(
+    logp_BT: Tensor, batch: Batch, counted_BT: Tensor, *, low: float, high: float, old_BT: Tensor | None = None
+) -> Clipped:
+    """Return -min(ρ A, clip(ρ, 1 - low, 1 + high) A) of each counted token.
+
+    Args:
+        logp_BT, batch, counted_BT: Log-probabilities, what they are held against, and where.
+        low, high: Bounds of the ratio ρ.
+        old_BT: Of the policy that played; those of ``batch`` if None.
+    """
+    old_BT = batch["old_logp"] if old_BT is None else old_BT
+    delta_BT = (logp_BT - old_BT).masked_fill(~counted_BT, 0.0)
     ratio_BT = delta_BT.exp()
     plain_BT = ratio_BT * batch["advantage"]
     bounded_BT = ratio_BT.clamp(1 - low, 1 + high) * batch["advantage"]

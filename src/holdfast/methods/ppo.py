@@ -70,6 +70,11 @@ class PPO(Playing):
             raise ValueError(f"value_trunk must be shared or detached, got {self.value_trunk!r}")
 
     @property
+    def scores_first(self) -> bool:
+        """Always: advantages are made of what the critic said of the replies."""
+        return True
+
+    @property
     def asks_base(self) -> bool:
         """Whether the untrained model has to be there."""
         return self.kl_coef > 0

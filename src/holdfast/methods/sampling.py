@@ -76,6 +76,11 @@ class Playing(Sampling, ABC):
     def asks_base(self) -> bool:
         """Whether the untrained model has to be there."""
 
+    @property
+    def scores_first(self) -> bool:
+        """Whether replies are scored before they are learned from: a second step on them needs to know the first."""
+        return self.passes * self.steps_a_pass > 1
+
 
 @dataclass(frozen=True)
 class Drawing(Sampling):

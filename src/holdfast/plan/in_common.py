@@ -116,7 +116,7 @@ class Common:
         own = priced(price(names), objective, forward=lambda: price(()))
         if not plays(method):
             return own
-        return PlayPrice(own, scorings=1 + method.asks_base, passes=method.passes)
+        return PlayPrice(own, scorings=method.scores_first + method.asks_base, passes=method.passes)
 
     def share_prefixes(self, recipe: Recipe) -> SharePrefixes:
         """Return whether rows share prefixes; see `holdfast.plan.prefix_sharing.share_prefixes`.
