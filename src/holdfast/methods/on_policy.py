@@ -3,8 +3,8 @@
 A rollout is played by the weights as they are, scored once by the same weights (``old_logp``), and learned from in
 some passes of some optimizer steps each. Where a rollout is good for one step only, the policy is still the one that
 played, so that its own log-probabilities stand in for the score. Replies that teach nothing (those of a group in which
-all are worth the same) take no pass; the step divides by all replies as before. A run that is resumed within a rollout finds what is left of it in the cursor,
-token by token, so that it goes on as an unbroken one.
+all are worth the same) take no pass; the step divides by all replies as before. A run that is resumed within a rollout
+finds what is left of it in the cursor, token by token, so that it goes on as an unbroken one.
 
 Shapes: ``B`` rows of a batch, ``T`` tokens, ``N`` learned tokens.
 """

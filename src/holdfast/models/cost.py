@@ -18,8 +18,9 @@ Shapes: ``B`` rows, ``T`` tokens a row (padding included), ``R`` rows of hidden 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -175,6 +176,11 @@ class Cost:
         return dict(total)
 
 
+REMEMBERED = 32
+"""Structures whose costs are kept: a run asks for its own several times, first for the plan."""
+_counted: dict[Hashable, Cost] = {}
+
+
 def cost(
     model: Any, trainable: Collection[str], *, shared: bool = False, example: Mapping[str, Tensor] | None = None
 ) -> Cost:
@@ -199,6 +205,33 @@ def cost(
         one = cost(model, names)
         one.step_flops((8, 512), head_rows=900)
     """
+    if example is not None:  # whose sizes would have to be part of the key
+        return _cost(model, trainable, shared=shared, example=example)
+    key = _structure(model, trainable, shared=shared)
+    if key not in _counted:
+        while len(_counted) >= REMEMBERED:
+            del _counted[next(iter(_counted))]
+        _counted[key] = _cost(model, trainable, shared=shared)
+    return _counted[key]
+
+
+def _structure(model: Any, trainable: Collection[str], *, shared: bool) -> Hashable:
+    """Return all that the counts depend on: a plan's skeleton and the loaded model have it in common."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in ("dtype", "_name_or_path")}
+    modules = tuple((path, type(module).__qualname__) for path, module in model.named_modules())
+    weights = tuple((name, tuple(weight.shape)) for name, weight in model.named_parameters())
+    way = str(vars(model.config).get("_attn_implementation_internal"))
+    return (
+        json.dumps(config, sort_keys=True, default=str),
+        way,
+        modules,
+        weights,
+        frozenset(trainable),
+        shared,
+    )
+
+
+def _cost(model: Any, trainable: Collection[str], *, shared: bool, example: Mapping[str, Tensor] | None = None) -> Cost:
     unit = _chunk(model)
     # Pictures stand in the prompt, so a row is no shorter than it; beyond, whole chunks as for text.
     start = 0 if example is None else -(-example["input_ids"].shape[1] // unit) * unit
