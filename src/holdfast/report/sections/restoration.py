@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from holdfast.records import Estimate
 from holdfast.report import over_seeds, words
 from holdfast.report.compare import Arm, called
-from holdfast.report.contrasts import Term, base, best, end, level, measure
+from holdfast.report.contrasts import Term, at, base, best, common_steps, end, level, measure
+from holdfast.report.drawing import COLORS, INK, new_figure, settle, style
 from holdfast.report.groups import Section
 from holdfast.report.ratios import ratio
 from holdfast.report.run_data import RunData, SuiteFacts
-from holdfast.report.sections.base import Part, cell, ood_suite, shown, signed_cell
+from holdfast.report.sections.base import Drawing, Part, cell, ood_suite, seeds_told, shown, signed_cell
+from holdfast.report.sections.looks import percent_axis
 from holdfast.report.tables import Table
 
 REINFORCED = ("ppo", "grpo")
@@ -52,7 +56,12 @@ def part(section: Section) -> Part | None:
     for suite in section.suites:
         news = _table_of_new(section, tuned, pairs, suite)
         tables += [news] if news is not None else []
-    return Part("What reinforcement gives back", tables=tables)
+    caption = (
+        f"Line: fine-tuning. From each start an arrow to {called(asked)} after reinforcement (filled) and after as "
+        f"much more fine-tuning (open), with 95 % intervals. {seeds_told(section)}"
+    )
+    drawing = Drawing("restoration", partial(_figure, tuned, pairs, asked), caption)
+    return Part("What reinforcement gives back", drawings=[drawing], tables=tables)
 
 
 def found(section: Section) -> tuple[Arm | None, list[Pair]]:
@@ -84,6 +93,42 @@ def mixed_share(arm: Arm) -> float | None:
         own = [line["mixed_groups"] for line in run.metrics if line.get("mixed_groups") is not None]
         told += own[: max(1, len(own) // 4)]
     return sum(told) / len(told) if told else None
+
+
+def _figure(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Figure:
+    suite = asked.name
+    with style():
+        figure = new_figure(3.6)
+        panel = figure.subplots()
+        places = [(step, level(tuned, suite, at(tuned, step))) for step in common_steps(tuned, suite)]
+        line = [(step, told.value) for step, told in places if told is not None and told.value is not None]
+        panel.plot(*zip(*line, strict=True), color=INK, lw=1.4, label="fine-tuning")
+        for pair in pairs:
+            for arm, color, filled, shift in (
+                (pair.rewarded, COLORS[0], True, 0.0),
+                (pair.more, COLORS[1], False, 3.0),
+            ):
+                if arm is None:
+                    continue
+                before, after = level(arm, suite, base(arm)), level(arm, suite, end(arm, suite))
+                if before is None or after is None or before.value is None or after.value is None:
+                    continue
+                x = pair.step + shift
+                label = "then reinforcement" if filled else "then as much more fine-tuning"
+                panel.annotate(
+                    "", (x, after.value), (x, before.value), arrowprops={"arrowstyle": "->", "color": color, "lw": 1.2}
+                )
+                if after.low is not None and after.high is not None:
+                    panel.plot([x, x], [after.low, after.high], color=color, lw=0.8, alpha=0.6)
+                panel.plot(
+                    [x], [after.value], marker="o", ms=6, color=color, mfc=color if filled else "white", ls="",
+                    label=label if pair is pairs[-1] else None,
+                )  # fmt: skip
+        percent_axis(panel)
+        panel.set_ylabel(f"success on {called(asked)}")
+        panel.set_xlabel("optimizer steps of fine-tuning")
+        panel.legend(loc="best", fontsize=8)
+        return settle(figure)
 
 
 def _recoveries(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Table:
