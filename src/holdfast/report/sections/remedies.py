@@ -27,8 +27,13 @@ FEWEST = 6
 
 
 def part(section: Section) -> Part | None:
-    """Draw and tabulate what was gained and lost; None with few arms, or without a retention suite."""
+    """Draw and tabulate what was gained and lost; None with few arms, or without a retention suite.
+
+    A study of what arms do from one another's checkpoints has a part of its own (`restoration`).
+    """
     arms = [arm for arm in section.arms if arm.measured]
+    if 2 * sum(arm.runs[0].start is not None for arm in arms) > len(arms):
+        return None
     known = next((suite for suite in shown(section) if suite.purpose == "id" and suite.split != "train"), None)
     asked = next((suite for suite in shown(section) if suite.purpose == "ood"), None)
     kept = next((suite for suite in shown(section) if suite.purpose == "retention"), None)
