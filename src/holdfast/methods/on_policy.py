@@ -190,10 +190,12 @@ class OnPolicy(ABC):
         episodes, groups, replies = (sums[f"rollout_{name}"] for name in ("episodes", "groups", "replies"))
         if not episodes:
             return line
+        # A group of one episode cannot differ.
+        mixed = {"mixed_groups": sums["rollout_mixed"] / groups} if episodes > groups else {}
         return line | {
             "reward": sums["rollout_reward"] / episodes,
             "train_success": sums["rollout_solved"] / episodes,
-            "mixed_groups": sums["rollout_mixed"] / groups,
+            **mixed,
             "reply_tokens": sums["rollout_reply_tokens"] / replies,
             "cut_off_share": sums["rollout_cut_off"] / replies,
         }
