@@ -26,7 +26,7 @@ from holdfast.data.batches import Batches, collate
 from holdfast.data.sources import EnvironmentRows
 from holdfast.environments.general_points import GeneralPoints
 from holdfast.models.compute import set_masters
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.load import load
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL

@@ -16,7 +16,7 @@ from holdfast.data.pictures import Span, image_inputs
 from holdfast.data.sources import EnvironmentRows
 from holdfast.environments.general_points import GeneralPoints
 from holdfast.errors import DataError
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.load import Loaded, load
 from holdfast.recipe import Decoding
 from holdfast.records import Example, Message

@@ -25,7 +25,7 @@ from holdfast.errors import DataError, RecipeError
 from holdfast.methods.dpo import DPO
 from holdfast.methods.preference import Preference
 from holdfast.models.compute import set_masters
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.ranks import ALONE
 from holdfast.objectives.base import Objective
 from holdfast.objectives.engine import Engine

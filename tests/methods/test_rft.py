@@ -25,7 +25,7 @@ from holdfast.methods import draw
 from holdfast.methods.drawn import Question, kept, sizes
 from holdfast.methods.drawn_file import DrawnFile
 from holdfast.methods.price import answering
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.load import load
 from holdfast.objectives.dft import DFT
 from holdfast.objectives.engine import Engine

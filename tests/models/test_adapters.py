@@ -16,7 +16,7 @@ from holdfast.models import adapters as module
 from holdfast.models import peft_extra
 from holdfast.models.adapters import adapt, adapters, linear_weights, target_modules
 from holdfast.models.compute import compute, exported, exported_weights, recompute_activations, set_masters
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.shareable import verify, why_not
 from holdfast.models.structure import roles
 from holdfast.plan import member_faults

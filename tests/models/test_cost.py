@@ -14,7 +14,8 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from holdfast.errors import ModelError
-from holdfast.models.cost import Cost, Curve, cost
+from holdfast.models.cost import Cost, Curve
+from holdfast.models.counting import cost
 from holdfast.models.roles import Role
 from holdfast.models.structure import roles
 from holdfast.selection import parse, select

@@ -21,7 +21,7 @@ from holdfast.data.encode import Encoded
 from holdfast.data.prefixes import shared_prefixes
 from holdfast.errors import DataError, ModelError
 from holdfast.models.compute import compute, recompute_activations, set_masters
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.shareable import verify, why_not
 from holdfast.models.shared_prefix import KEYS, Layout, sharing
 from holdfast.objectives.base import Objective

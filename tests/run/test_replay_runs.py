@@ -22,7 +22,7 @@ from holdfast.methods import draw
 from holdfast.methods.drawn import Question, sizes
 from holdfast.methods.price import answering
 from holdfast.models.compute import compute
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.models.load import load
 from holdfast.plan import check, plan
 from holdfast.run import RunResult, run

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from holdfast.data.batches import Batches
 from holdfast.data.encode import Encoded
 from holdfast.models.compute import set_masters
-from holdfast.models.cost import cost
+from holdfast.models.counting import cost
 from holdfast.objectives.dft import DFT
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL

@@ -125,7 +125,7 @@ def collate(rows: Sequence[Encoded], *, pad_token_id: int, row_numbers: Sequence
 def example_with_pictures(source: Source) -> dict[str, Tensor] | None:
     """Return what a model takes of the first row with pictures, of shape (1, T) along its tokens; None if all is text.
 
-    What `holdfast.models.cost.cost` needs to price pictures.
+    What `holdfast.models.counting.cost` needs to price pictures.
     """
     row = source.pictured()
     if row is None:

@@ -95,7 +95,7 @@ class Common:
         from holdfast.members import build
         from holdfast.methods import METHODS, plays
         from holdfast.methods.price import PlayPrice
-        from holdfast.models.cost import cost
+        from holdfast.models.counting import cost
         from holdfast.objectives import OBJECTIVES
         from holdfast.objectives.passes import priced
 

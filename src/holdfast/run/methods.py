@@ -27,7 +27,8 @@ from holdfast.methods.ppo import PPO
 from holdfast.methods.preference import Preference
 from holdfast.methods.price import added
 from holdfast.methods.sampling import Playing
-from holdfast.models.cost import Cost, cost
+from holdfast.models.cost import Cost
+from holdfast.models.counting import cost
 from holdfast.models.load import Loaded, load
 from holdfast.models.ranks import Ranks
 from holdfast.models.sharding import is_sharded
