@@ -66,6 +66,12 @@ def base_of(run: RunData) -> str:
     return str(run.recipe.get("model_name_or_path", "?"))
 
 
+def method_of(run: RunData) -> str:
+    """Return the name of a run's method."""
+    spec = run.recipe.get("method", "sft")
+    return str(spec.get("name")) if isinstance(spec, Mapping) else str(spec)
+
+
 def arms_of(runs: Sequence[RunData]) -> tuple[Arm, ...]:
     """Group runs by their labels. Names hold the points of the axes in which these runs differ."""
     varying = {axis for run in runs for axis in run.axes if len({other.axes.get(axis) for other in runs}) > 1}
@@ -91,7 +97,7 @@ def facts(run: RunData) -> dict[str, str]:
 
     A label wins over a recipe key of the same name.
     """
-    return {**flat(run.recipe), **run.axes, TASK: task_of(run), BASE: base_of(run)}
+    return {**flat(run.recipe), "method.name": method_of(run), **run.axes, TASK: task_of(run), BASE: base_of(run)}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -7,13 +7,12 @@ from holdfast.report import words
 from holdfast.report.choosing import RULES, WORDS, By, Chosen, choose
 from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Term, level, measure
-from holdfast.report.groups import Section, flat
+from holdfast.report.groups import Section, flat, method_of
 from holdfast.report.run_data import SuiteFacts
 from holdfast.report.sections import paper
 from holdfast.report.sections.base import Part, cell, id_suite, ood_suite, seeds_told, signed_cell, validation_suite
+from holdfast.report.sections.restoration import REINFORCED
 from holdfast.report.tables import Table
-
-REINFORCED = ("ppo", "grpo")
 
 
 def part(section: Section) -> Part | None:
@@ -50,7 +49,7 @@ def _module(arm: Arm) -> str:
     recipe = arm.runs[0].recipe
     told = (arm.runs[0].plan.get("trainable") or {}).get("label")
     trained = told or ", ".join(flat({"trainable": recipe.get("trainable", "")}).values())
-    return f"{trained}, SFT + RL" if recipe.get("method") in REINFORCED else str(trained)
+    return f"{trained}, SFT + RL" if method_of(arm.runs[0]) in REINFORCED else str(trained)
 
 
 def _rows(

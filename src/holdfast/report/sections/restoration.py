@@ -18,7 +18,7 @@ from holdfast.report import over_seeds, words
 from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Term, at, base, best, common_steps, end, level, measure
 from holdfast.report.drawing import COLORS, INK, new_figure, settle, style
-from holdfast.report.groups import Section
+from holdfast.report.groups import Section, method_of
 from holdfast.report.ratios import ratio
 from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, cell, ood_suite, seeds_told, shown, signed_cell
@@ -67,20 +67,14 @@ def part(section: Section) -> Part | None:
 def found(section: Section) -> tuple[Arm | None, list[Pair]]:
     """Return the fine-tuned arm and what goes on from it, by step; None without both kinds."""
     arms = [arm for arm in section.arms if arm.measured]
-    rewarded = [arm for arm in arms if method_of(arm) in REINFORCED]
+    rewarded = [arm for arm in arms if method_of(arm.runs[0]) in REINFORCED]
     names = {arm.runs[0].start.arm for arm in rewarded if arm.runs[0].start is not None}
     tuned = next((arm for arm in arms if arm.name in names or arm.runs[0].name in names), None)
     if tuned is None:
         return None, []
-    more = {_step(arm): arm for arm in arms if method_of(arm) not in REINFORCED and arm is not tuned}
+    more = {_step(arm): arm for arm in arms if method_of(arm.runs[0]) not in REINFORCED and arm is not tuned}
     pairs = [Pair(_step(arm), arm, more.get(_step(arm))) for arm in rewarded]
     return tuned, sorted(pairs, key=lambda pair: pair.step)
-
-
-def method_of(arm: Arm) -> str:
-    """Return the name of an arm's method."""
-    spec = arm.runs[0].recipe.get("method", "sft")
-    return str(spec.get("name")) if isinstance(spec, dict) else str(spec)
 
 
 def mixed_share(arm: Arm) -> float | None:
@@ -234,7 +228,7 @@ def solved_anew(arm: Arm, suite: str, against: str, tuned: Arm, pairs: Sequence[
                 if twin.seed != run.seed:
                     continue
                 steps = [record.step for record in twin.records]
-                for step in steps[:1] if method_of(other) in REINFORCED else steps:
+                for step in steps[:1] if method_of(other.runs[0]) in REINFORCED else steps:
                     for place, right in _any_right(twin, against, step).items():
                         before[place] = before.get(place, False) or right
         made.append((run, {place: solved[place] and not before[place] for place in solved if place in before}))
