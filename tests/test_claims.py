@@ -108,8 +108,11 @@ def test_every_arm_of_a_row_is_found_in_its_studies(file):
 
 
 def planned(arm):
-    """A run of a study as if its first moment were recorded."""
+    """A run of a study as if its first moment were recorded, read as `load_runs` reads it."""
+    recipe = {**arm.recipe.resolved(), "model_name_or_path": arm.base}
+    if arm.start is not None:
+        recipe["starts_from"] = {"arm": arm.start.arm, "step": arm.start.step}
     return RunData(
-        folder=ROOT, name=arm.name, axes=arm.labels, seed=arm.seed, status="finished", recipe=arm.recipe.resolved(),
+        folder=ROOT, name=arm.name, axes=arm.labels, seed=arm.seed, status="finished", recipe=recipe,
         plan={}, metrics=(), records=(Record(0, {}, {}),), result={},
     )  # fmt: skip
