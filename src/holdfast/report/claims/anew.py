@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from holdfast.errors import NotRecorded
 from holdfast.report.claims.base import Cell, Measured
-from holdfast.report.sections.restoration import found, solved_anew
+from holdfast.report.going_on import found, solved_anew
 
 
 @dataclass(frozen=True)

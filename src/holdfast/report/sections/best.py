@@ -7,11 +7,11 @@ from holdfast.report import words
 from holdfast.report.choosing import RULES, WORDS, By, Chosen, choose
 from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Term, level, measure
+from holdfast.report.going_on import REINFORCED
 from holdfast.report.groups import Section, flat, method_of
 from holdfast.report.run_data import SuiteFacts
 from holdfast.report.sections import paper
 from holdfast.report.sections.base import Part, cell, id_suite, ood_suite, seeds_told, signed_cell, validation_suite
-from holdfast.report.sections.restoration import REINFORCED
 from holdfast.report.tables import Table
 
 

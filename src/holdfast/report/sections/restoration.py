@@ -7,43 +7,27 @@ them arms that go on by fine-tuning for as many FLOPs (``starts_from``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from holdfast.records import Estimate
-from holdfast.report import over_seeds, words
+from holdfast.report import words
 from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Term, at, base, best, common_steps, end, level, measure
 from holdfast.report.drawing import COLORS, INK, new_figure, settle, style
-from holdfast.report.groups import Section, method_of
+from holdfast.report.going_on import Pair, found, level_of_any, mixed_share, solved_anew
+from holdfast.report.groups import Section
 from holdfast.report.ratios import ratio
-from holdfast.report.run_data import RunData, SuiteFacts
+from holdfast.report.run_data import SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, cell, ood_suite, seeds_told, shown, signed_cell
 from holdfast.report.sections.looks import percent_axis
 from holdfast.report.tables import Table
 
-REINFORCED = ("ppo", "grpo")
 FEWEST_MIXED = 0.2
 """Share of groups with unequal rewards under which there is next to nothing to learn from."""
 OUT_OF_RANGE = "out of range"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two ways to go on from one checkpoint.
-
-    Attributes:
-        step: Of the checkpoint; 0 is the base.
-        rewarded: The arm that goes on by reinforcement.
-        more: The arm that goes on by fine-tuning; None if there is none.
-    """
-
-    step: int
-    rewarded: Arm
-    more: Arm | None
 
 
 def part(section: Section) -> Part | None:
@@ -57,36 +41,11 @@ def part(section: Section) -> Part | None:
         news = _table_of_new(section, tuned, pairs, suite)
         tables += [news] if news is not None else []
     caption = (
-        f"Line: fine-tuning. From each start an arrow to {called(asked)} after reinforcement (filled) and after as "
-        f"much more fine-tuning (open), with 95 % intervals. {seeds_told(section)}"
+        f"Line: fine-tuning. From each start an arrow to {called(asked)} after reinforcement, and after more "
+        f"fine-tuning for as many FLOPs, with 95 % intervals. {seeds_told(section)}"
     )
     drawing = Drawing("restoration", partial(_figure, tuned, pairs, asked), caption)
     return Part("What reinforcement gives back", drawings=[drawing], tables=tables)
-
-
-def found(section: Section) -> tuple[Arm | None, list[Pair]]:
-    """Return the fine-tuned arm and what goes on from it, by step; None without both kinds."""
-    arms = [arm for arm in section.arms if arm.measured]
-    rewarded = [arm for arm in arms if method_of(arm.runs[0]) in REINFORCED]
-    names = {arm.runs[0].start.arm for arm in rewarded if arm.runs[0].start is not None}
-    tuned = next((arm for arm in arms if arm.name in names or arm.runs[0].name in names), None)
-    if tuned is None:
-        return None, []
-    more = {_step(arm): arm for arm in arms if method_of(arm.runs[0]) not in REINFORCED and arm is not tuned}
-    pairs = [Pair(_step(arm), arm, more.get(_step(arm))) for arm in rewarded]
-    return tuned, sorted(pairs, key=lambda pair: pair.step)
-
-
-def mixed_share(arm: Arm) -> float | None:
-    """Return the share of groups whose rewards differed, in the first quarter of training; None if it was not logged.
-
-    Later there are few where it succeeds.
-    """
-    told = []
-    for run in arm.measured:
-        own = [line["mixed_groups"] for line in run.metrics if line.get("mixed_groups") is not None]
-        told += own[: max(1, len(own) // 4)]
-    return sum(told) / len(told) if told else None
 
 
 def _figure(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Figure:
@@ -97,27 +56,12 @@ def _figure(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Figure:
         places = [(step, level(tuned, suite, at(tuned, step))) for step in common_steps(tuned, suite)]
         line = [(step, told.value) for step, told in places if told is not None and told.value is not None]
         panel.plot(*zip(*line, strict=True), color=INK, lw=1.4, label="fine-tuning")
+        known: set[str] = set()
         for pair in pairs:
-            for arm, color, filled, shift in (
-                (pair.rewarded, COLORS[0], True, 0.0),
-                (pair.more, COLORS[1], False, 3.0),
-            ):
-                if arm is None:
-                    continue
-                before, after = level(arm, suite, base(arm)), level(arm, suite, end(arm, suite))
-                if before is None or after is None or before.value is None or after.value is None:
-                    continue
-                x = pair.step + shift
-                label = "then reinforcement" if filled else "then as much more fine-tuning"
-                panel.annotate(
-                    "", (x, after.value), (x, before.value), arrowprops={"arrowstyle": "->", "color": color, "lw": 1.2}
-                )
-                if after.low is not None and after.high is not None:
-                    panel.plot([x, x], [after.low, after.high], color=color, lw=0.8, alpha=0.6)
-                panel.plot(
-                    [x], [after.value], marker="o", ms=6, color=color, mfc=color if filled else "white", ls="",
-                    label=label if pair is pairs[-1] else None,
-                )  # fmt: skip
+            for place, arm in enumerate(pair.arms):
+                label = f"then {_way(arm, pair)}"
+                _arrow(panel, arm, suite, pair.step + 3.0 * place, COLORS[place], None if label in known else label)
+                known.add(label)
         percent_axis(panel)
         panel.set_ylabel(f"success on {called(asked)}")
         panel.set_xlabel("optimizer steps of fine-tuning")
@@ -125,57 +69,74 @@ def _figure(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Figure:
         return settle(figure)
 
 
+def _arrow(panel: Axes, arm: Arm, suite: str, x: float, color: str, label: str | None) -> None:
+    before, after = level(arm, suite, base(arm)), level(arm, suite, end(arm, suite))
+    if before is None or after is None or before.value is None or after.value is None:
+        return
+    arrow = {"arrowstyle": "->", "color": color, "lw": 1.2}
+    panel.annotate("", (x, after.value), (x, before.value), arrowprops=arrow)
+    if after.low is not None and after.high is not None:
+        panel.plot([x, x], [after.low, after.high], color=color, lw=0.8, alpha=0.6)
+    panel.plot([x], [after.value], marker="o", ms=6, color=color, mec="white", ls="", label=label)
+
+
+def _way(arm: Arm, pair: Pair) -> str:
+    """Return how an arm goes on, in the words of its name: what follows ``sft from 10``."""
+    if arm is pair.rewarded:
+        return "reinforcement"
+    more = arm.name.partition(f"from {pair.step}")[2].strip(", ")
+    return f"fine-tuning, {more}" if more else "fine-tuning as it was"
+
+
 def _recoveries(tuned: Arm, pairs: Sequence[Pair], asked: SuiteFacts) -> Table:
     suite = asked.name
     top, last = best(tuned, suite), end(tuned, suite)
     peak, bottom = Term(tuned, suite, top), Term(tuned, suite, last)
-    rows = []
-    for pair in pairs:
-        before = Term(pair.rewarded, suite, base(pair.rewarded))
-        after = Term(pair.rewarded, suite, end(pair.rewarded, suite))
-        other = None if pair.more is None else Term(pair.more, suite, end(pair.more, suite))
-        share = mixed_share(pair.rewarded)
-        rows.append(
-            (
-                str(pair.step),
-                words.UNKNOWN if share is None else f"{words.percent(share)}{_out(share)}",
-                cell(level(pair.rewarded, suite, before.moments)),
-                cell(level(pair.rewarded, suite, after.moments)),
-                words.UNKNOWN if other is None else cell(level(other.arm, suite, other.moments)),
-                words.UNKNOWN if other is None else signed_cell(_value([after, _minus(other)])),
-                share_cell(ratio([after], [peak])),
-                share_cell(ratio([after, _minus(before)], [peak, _minus(before)])),
-            )
-        )
+    rows = [_recovery(pair, arm, peak) for pair in pairs for arm in pair.arms]
     forgotten = share_cell(_one_minus(ratio([bottom], [peak])))
     told = sorted({step for steps in top.values() for step in steps})
     columns = (
-        "from step", "groups with unequal rewards, first quarter", "there", "after reinforcement",
-        "after as much fine-tuning", "the one − the other", "of the peak", "of the loss",
+        "from step", "by", "there", "after", "reinforcement − it", "of the peak", "of the loss", "unequal groups",
     )  # fmt: skip
     note = (
         f"Success on {called(asked)}. Its peak in fine-tuning is {_flat(cell(level(tuned, suite, top)))} "
         f"at step {', '.join(map(str, told))} (chosen in hindsight, hence too high), its end "
         f"{_flat(cell(level(tuned, suite, last)))}: {_flat(forgotten)} of the peak is "
         "forgotten (1 − end / peak). Of the peak: after / peak. Of the loss: (after − there) / (peak − there); none "
-        "where nothing was lost for certain. Intervals of ratios are Fieller's. Under "
-        f"{words.percent(FEWEST_MIXED)} of groups with unequal rewards there is next to nothing to learn from: "
-        f"{OUT_OF_RANGE}."
+        "where nothing was lost for certain. Intervals of ratios are Fieller's. Unequal groups: share of groups of "
+        "answers whose rewards differed, in the first quarter of training; under "
+        f"{words.percent(FEWEST_MIXED)} there is next to nothing to learn from: {OUT_OF_RANGE}."
     )
-    return Table(columns, tuple(rows), "r" * len(columns), (note,))
+    return Table(columns, tuple(rows), "rl" + "r" * (len(columns) - 2), (note,))
+
+
+def _recovery(pair: Pair, arm: Arm, peak: Term) -> tuple[str, ...]:
+    suite = peak.suite
+    before, after = Term(arm, suite, base(arm)), Term(arm, suite, end(arm, suite))
+    rewarded, share = Term(pair.rewarded, suite, end(pair.rewarded, suite)), mixed_share(pair.rewarded)
+    mixed = words.UNKNOWN if share is None else f"{words.percent(share)}{_out(share)}"
+    return (
+        str(pair.step),
+        _way(arm, pair),
+        cell(level(arm, suite, before.moments)),
+        cell(level(arm, suite, after.moments)),
+        "" if arm is pair.rewarded else signed_cell(_value([rewarded, _minus(after)])),
+        share_cell(ratio([after], [peak])),
+        share_cell(ratio([after, _minus(before)], [peak, _minus(before)])),
+        mixed if arm is pair.rewarded else "",
+    )
 
 
 def _changes(section: Section, pairs: Sequence[Pair]) -> Table:
     suites = [suite for suite in shown(section) if any(end(pair.rewarded, suite.name) for pair in pairs)]
     rows = []
     for pair in pairs:
-        for how, arm in (("reinforcement", pair.rewarded), ("fine-tuning", pair.more)):
-            if arm is not None:
-                changes = (
-                    _value([Term(arm, suite.name, end(arm, suite.name)), Term(arm, suite.name, base(arm), -1.0)])
-                    for suite in suites
-                )
-                rows.append((str(pair.step), how, *map(signed_cell, changes)))
+        for arm in pair.arms:
+            changes = (
+                _value([Term(arm, suite.name, end(arm, suite.name)), Term(arm, suite.name, base(arm), -1.0)])
+                for suite in suites
+            )
+            rows.append((str(pair.step), _way(arm, pair), *map(signed_cell, changes)))
     note = "Change since the checkpoint, in points, on the same problems."
     return Table(
         ("from step", "by", *(called(suite) for suite in suites)), tuple(rows), "rl" + "r" * len(suites), (note,)
@@ -203,52 +164,6 @@ def _table_of_new(section: Section, tuned: Arm, pairs: Sequence[Pair], suite: Su
     )
     columns = ("from step", f"pass@{samples} after reinforcement", f"new at pass@{samples}", "new, greedily")
     return Table(columns, tuple(rows), "r" * 4, (note,))
-
-
-def level_of_any(arm: Arm, suite: str) -> Estimate | None:
-    """Return the share of problems that at least one of several answers solves, at an arm's end."""
-    return _rate([(run, _any_right(run, suite, run.records[-1].step)) for run in arm.measured])
-
-
-def solved_anew(arm: Arm, suite: str, against: str, tuned: Arm, pairs: Sequence[Pair]) -> Estimate | None:
-    """Return the share of problems that an arm solves at its end and that nothing before it, or beside it, solved.
-
-    Args:
-        arm, suite: Whose answers to what; at least one of them must be right.
-        against: The suite, of the same problems, that tells what was solved before.
-        tuned, pairs: See `found`.
-    """
-    known = [tuned, *(one for pair in pairs for one in (pair.rewarded, pair.more) if one is not None)]
-    made = []
-    for run in arm.measured:
-        solved = _any_right(run, suite, run.records[-1].step)
-        before: dict[tuple[int, str], bool] = {}
-        for other in known:
-            for twin in other.measured:
-                if twin.seed != run.seed:
-                    continue
-                steps = [record.step for record in twin.records]
-                for step in steps[:1] if method_of(other.runs[0]) in REINFORCED else steps:
-                    for place, right in _any_right(twin, against, step).items():
-                        before[place] = before.get(place, False) or right
-        made.append((run, {place: solved[place] and not before[place] for place in solved if place in before}))
-    return _rate(made)
-
-
-def _rate(made: Sequence[tuple[RunData, dict[tuple[int, str], bool]]]) -> Estimate | None:
-    places = sorted(set.intersection(*(set(one) for _, one in made))) if made else []
-    if not places:
-        return None
-    values_SN = np.array([[float(one[place]) for place in places] for _, one in made])
-    return over_seeds.rate(values_SN, [key for _, key in places])
-
-
-def _any_right(run: RunData, suite: str, step: int) -> dict[tuple[int, str], bool]:
-    right: dict[tuple[int, str], bool] = {}
-    for sample in run.samples(suite, step):
-        place = (sample.index, sample.key)
-        right[place] = right.get(place, False) or sample.solved_at == 1
-    return right
 
 
 def _asked_once(section: Section, suite: SuiteFacts) -> SuiteFacts | None:
@@ -294,8 +209,3 @@ def _flat(told: str) -> str:
 
 def _out(share: float) -> str:
     return f"\n{OUT_OF_RANGE}" if share < FEWEST_MIXED else ""
-
-
-def _step(arm: Arm) -> int:
-    start = arm.runs[0].start
-    return 0 if start is None else start.step
