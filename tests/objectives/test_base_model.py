@@ -47,8 +47,11 @@ def packed() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": ids, "position_ids": torch.tensor([[*range(5), *range(7)]])}
 
 
-BATCHES = {"padded": ("llama", lambda: ragged(side="left"), "attention_mask"), "packed": ("llama", packed, "position_ids"),
-           "pictures": ("gemma3", pictures, "pixel_values")}  # fmt: skip
+BATCHES = {
+    "padded": ("llama", lambda: ragged(side="left"), "attention_mask"),
+    "packed": ("llama", packed, "position_ids"),
+    "pictures": ("gemma3", pictures, "pixel_values"),
+}
 
 
 @pytest.mark.parametrize("kind", BATCHES)
