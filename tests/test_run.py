@@ -166,6 +166,15 @@ def test_a_signal_stops_a_run_whose_last_moment_is_asked_in_full(tmp_path: Path)
     assert last.estimates["eval_ood_success"].n + last.estimates["eval_ood_success_select"].n == 14
 
 
+@pytest.mark.slow
+def test_the_best_checkpoint_outlives_younger_ones_however_few_are_kept(tmp_path: Path) -> None:
+    stop = {"signal": "patience", "reads": "eval_ood_success", "patience": 9, "min_delta": 2.0}  # nothing is better
+    asked = recipe(stop=stop, save_steps=1, save_total_limit=1, evaluate_at=[1, 2, 4])
+    result = run(asked, folder=tmp_path / "run")
+    assert [record.decision.best_step for record in result.records if record.decision is not None] == [0] * 4
+    assert sorted(path.name for path in result.folder.glob("checkpoint-*")) == ["checkpoint-0", "checkpoint-4"]
+
+
 @pytest.fixture(scope="module")
 def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2 with the words of the embedded bases."""

@@ -32,7 +32,7 @@ def test_eight_by_one_equals_four_by_two_equals_one_by_eight_and_plain_autograd(
     objective, weight = MEMBERS[name]
     model, batch = tiny_models.build("llama").double(), ragged()
     expected_loss, expected = naive_gradients(model, batch, weight, normalize)
-    for size in (8, 2, 1):
+    for size in (8, 4, 2, 1):
         loss, found = engine_gradients(model, objective, split(batch, size), normalize=normalize)
         assert loss == pytest.approx(expected_loss, rel=1e-12)
         assert largest_difference(found, expected) < 1e-11
@@ -107,6 +107,29 @@ def test_the_first_token_of_a_packed_document_is_not_a_target():
         "labels": torch.tensor([[5, 6, 7, 8, 9, 10]]),
     }
     assert counted_targets(batch).tolist() == [[False, True, True, False, True, True]]
+
+
+@pytest.mark.parametrize("objective", [NLL(), DFT()], ids=["nll", "dft"])
+def test_documents_packed_into_one_row_have_the_gradient_of_padded_ones(objective):
+    """Without padding, positions that begin anew part the documents, in attention as in what counts as a target."""
+    model = tiny_models.build("llama").double()
+    with torch.no_grad():
+        for layer in model.model.layers:  # so that looking across a border would show
+            layer.self_attn.q_proj.weight *= 30
+            layer.self_attn.k_proj.weight *= 30
+    padded = ragged()
+    keep = padded["attention_mask"] == 1
+    packed = {
+        "input_ids": padded["input_ids"][keep][None],
+        "labels": torch.where(keep, padded["labels"], -100)[keep][None],
+        "position_ids": (padded["attention_mask"].cumsum(1) - 1)[keep][None],
+    }
+    loss, expected = engine_gradients(model, objective, [padded])
+    told, found = engine_gradients(model, objective, [packed])
+    assert told == pytest.approx(loss, rel=1e-6)
+    assert largest_difference(found, expected) < 1e-5
+    _, blind = engine_gradients(model, objective, [{n: v for n, v in packed.items() if n != "position_ids"}])
+    assert largest_difference(blind, expected) > 1e-2
 
 
 def test_counting_does_not_change_the_batch():

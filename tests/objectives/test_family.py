@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from objective_kit import engine_gradients, ragged
+from objective_kit import engine_gradients, gradients, largest_difference, ragged
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny_models
@@ -76,11 +76,42 @@ def test_nll_is_the_policy_gradient_of_an_indicator_weighted_by_one_over_the_pol
     torch.testing.assert_close(policy, likelihood, rtol=1e-12, atol=1e-14)
 
 
+def test_the_gradient_of_nll_on_a_model_is_that_policy_gradient_over_all_answers():
+    """The same of a tiny model by the engine: all 216 answers of three tokens after a prompt."""
+    config = tiny_models.CONFIGS["llama"]()
+    config.vocab_size, target = 6, torch.tensor([4, 0, 5])
+    torch.manual_seed(0)
+    model = type(tiny_models.build("llama"))(config).double()
+    answers = torch.tensor(list(itertools.product(range(6), repeat=3)))
+    ids = torch.cat([torch.tensor([[3, 4]]).expand(len(answers), 2), answers], dim=1)
+    model.zero_grad()
+    logp_NTV = model(ids, use_cache=False).logits[:, 1:-1].log_softmax(-1)
+    logp_N = logp_NTV.gather(2, answers[..., None]).sum((1, 2))
+    p_N = logp_N.detach().exp()
+    assert float(p_N.sum()) == pytest.approx(1.0)
+    reward_N = (answers == target).all(1) / p_N
+    (p_N * reward_N * logp_N).sum().neg().backward()
+    policy = gradients(model)
+    row = torch.cat([torch.tensor([3, 4]), target])[None]
+    labels = row.masked_fill(torch.arange(5) < 2, -100)
+    batch = {"input_ids": row, "attention_mask": torch.ones_like(row), "labels": labels}
+    _, likelihood = engine_gradients(model, NLL(), [batch])
+    assert largest_difference({name: 3 * g for name, g in likelihood.items()}, policy) < 1e-6  # a mean over 3 tokens
+
+
 def test_entropy_is_one_where_the_top_is_even_and_nothing_where_one_token_has_it_all():
     even = torch.full((1, 20), -4.0)
     sure = torch.tensor([[0.0, *[-200.0] * 19]])
     weight = Entropy().weight(TokenStats(torch.zeros(2), top_logp_NK=torch.cat([even, sure])))
     torch.testing.assert_close(weight, torch.tensor([1.0, 0.0]))
+
+
+def test_the_normalizer_of_entropy_is_the_logarithm_of_k():
+    """Two even candidates of 20 have ln 2 nats: without the normalizer they would weigh 0.69, with one of 3, 0.23."""
+    two = torch.tensor([[0.0, 0.0, *[-200.0] * 18]])
+    stats = TokenStats(torch.zeros(1), top_logp_NK=two)
+    assert Entropy().weight(stats).item() == pytest.approx(math.log(2) / math.log(20), rel=1e-6)
+    assert Entropy(alpha=2.0).weight(stats).item() == pytest.approx((math.log(2) / math.log(20)) ** 2, rel=1e-6)
 
 
 def test_gem_at_temperature_one_has_the_gradient_of_nll():
@@ -183,6 +214,27 @@ def test_a_weight_costs_as_many_products_over_as_many_rows_as_nll(weight):
 
     assert len(products(NLL())) > 10
     assert products(build("objective", weight, OBJECTIVES)) == products(NLL())
+
+
+def test_a_proximal_step_from_the_old_policy_is_that_of_nll_and_rows_past_the_clip_have_no_gradient():
+    model, batch = tiny_models.build("llama").double(), ragged()
+    with torch.no_grad():
+        now = Engine(model, NLL()).logp(batch)
+    loss, nll = engine_gradients(model, NLL(), [batch])
+    told, first = engine_gradients(model, Proximal(), [{**batch, "old_logp": now.logp_BT}])
+    assert told == pytest.approx(loss, rel=1e-12)
+    assert largest_difference(first, nll) < 1e-12
+    # Of every other row the old policy gave each token 1 / 1.29 of today's chance: past 1 + 0.28.
+    past_BT = (torch.arange(8) % 2 == 0)[:, None].expand_as(now.logp_BT)
+    old = now.logp_BT - past_BT * math.log(1.29)
+    _, clipped = engine_gradients(model, Proximal(), [{**batch, "old_logp": old}])
+    left = batch["labels"].masked_fill(past_BT, -100)
+    _, rest = engine_gradients(model, NLL(), [{**batch, "labels": left}])
+    share = int((now.counted_BT & ~past_BT).sum()) / int(now.counted_BT.sum())
+    assert largest_difference(clipped, {name: share * g for name, g in rest.items()}) < 1e-6  # float32 norms
+    # A chance that fell is not clipped: only the upper bound binds at an advantage of 1.
+    _, fallen = engine_gradients(model, Proximal(), [{**batch, "old_logp": now.logp_BT + math.log(2)}])
+    assert largest_difference(fallen, {name: g / 2 for name, g in nll.items()}) < 1e-9
 
 
 def test_the_sums_of_a_step_hold_entropy_and_penalty():

@@ -46,6 +46,31 @@ def test_a_key_of_another_trainer_is_told_what_to_write_instead() -> None:
     assert faults_of(max_steps=10)["max_steps"] == "is not a key of ours. write budget: {steps: N}."
 
 
+TRAPS = {
+    "packing": "rows are padded",
+    "padding_free": "rows are padded",
+    "sequence_parallel_size": "a row is never cut",
+    "context_parallel_size": "a row is never cut",
+    "neftune_noise_alpha": "no noise",
+    "use_liger_kernel": "exact gradients without it",
+    "label_smoothing_factor": "objective: {name: label_smoothing",
+    "loss_scale": "an objective that weighs tokens",
+    "use_eaft_loss": "objective: entropy",
+    "use_asft_loss": "objective: anchored",
+    "average_tokens_across_devices": "one mean over the tokens of all devices",
+    "metric_for_best_model": "stop: {signal: patience, reads",
+    "greater_is_better": "mode: max",
+}
+
+
+@pytest.mark.parametrize("key", TRAPS)
+def test_what_other_trainers_drop_in_silence_beside_a_weighted_loss_is_refused_here(key: str) -> None:
+    said = faults_of(objective="dft", **{key: 1})
+    assert list(said) == [key]
+    assert said[key].startswith("is not a key of ours. ")
+    assert TRAPS[key] in said[key]
+
+
 def test_faults_in_blocks_name_the_whole_path() -> None:
     found = faults_of(
         budget={"stepps": 3},

@@ -11,6 +11,7 @@ from holdfast.data.encode import Encoded, prompt_ids
 from holdfast.environments.base import Episode, Revision
 from holdfast.errors import DataError
 from holdfast.models import word_tokenizer
+from holdfast.models.compute import recompute_activations
 from holdfast.recipe import Decoding
 from holdfast.records import Message, Outcome, Problem, Verdict
 from holdfast.rollout.episodes import answer
@@ -124,6 +125,22 @@ def test_modes_global_random_state_and_the_tokenizer_are_left_as_they_were():
     assert model.training
     assert not model.model.layers[0].training
     assert model.model.layers[1].training
+
+
+def test_answers_under_checkpointed_activations_are_cached_and_the_switches_stay():
+    """A model in the midst of training that saves memory: what is off for training is neither needed nor changed."""
+    model, asked = tiny(), talks(6)
+    recompute_activations(model)
+    model.train()
+    model.config.use_cache = False
+    lengths: list[int] = []
+    handle = model.model.layers[0].mlp.register_forward_pre_hook(lambda _m, args: lengths.append(args[0].shape[1]))
+    with handle:
+        assert texts(asked, model=model) == texts(asked)
+    assert lengths.count(1) > len(lengths) / 2, "with a cache each further token is computed alone"
+    assert model.training
+    assert model.config.use_cache is False
+    assert [vars(layer)["gradient_checkpointing"] for layer in model.model.layers] == [True, True]
 
 
 def test_modes_are_restored_after_an_error():

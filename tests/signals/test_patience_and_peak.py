@@ -28,6 +28,19 @@ def test_patience_stops_three_moments_after_the_best():
     assert told.decision.reason == "eval_ood_success was best at step 10 (0.8); 3 of 3 since"
 
 
+def test_patience_that_outlasts_a_dip_keeps_the_recovery_and_less_of_it_does_not():
+    dip = history(0.5, 0.7, 0.55, 0.4, 0.45, 0.6, 0.8, 0.82, 0.79)
+    short, long = replay(Patience(patience=3), dip), replay(Patience(patience=5), dip)
+    assert (short.stop_step, short.kept_step) == (40, 10)
+    assert (long.stop_step, long.kept_step) == (None, 70)
+
+
+def test_a_margin_that_no_step_of_a_recovery_takes_keeps_the_value_before_the_dip():
+    slow = history(0.7, 0.5, 0.6, 0.68, 0.74, 0.78)
+    assert Patience(patience=9, min_delta=0.1).decide(slow).best_step == 0
+    assert Patience(patience=9, min_delta=0.05).decide(slow).best_step == 50
+
+
 def test_patience_keeps_the_earlier_of_two_equal_moments():
     assert Patience().decide(history(0.5, 0.9, 0.9)).best_step == 10
 

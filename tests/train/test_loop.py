@@ -166,6 +166,54 @@ def test_a_resumed_loop_takes_the_very_steps_that_were_left() -> None:
     assert second.spent == whole.spent
 
 
+def test_each_line_tells_which_share_of_the_steps_since_the_last_was_clipped() -> None:
+    def lines(*, logging_steps: int, max_grad_norm: float) -> list[dict[str, float]]:
+        loop = loop_of()
+        loop.settings = Settings(6, 0.0, logging_steps=logging_steps, max_grad_norm=max_grad_norm)
+        return go(loop)[1]
+
+    free = lines(logging_steps=1, max_grad_norm=0.0)
+    limit = sorted(line["grad_norm"] for line in free)[2]
+    clipped = [line["grad_norm"] > limit for line in free]
+    each = lines(logging_steps=1, max_grad_norm=limit)
+    assert sum(clipped) == 3
+    assert [line["grad_norm"] for line in each] == [line["grad_norm"] for line in free], "told as it was before"
+    assert [line["clipped_share"] for line in each] == clipped
+    few = lines(logging_steps=4, max_grad_norm=limit)
+    assert [line["step"] for line in few] == [1, 4, 6]
+    assert [line["clipped_share"] for line in few] == [clipped[0], sum(clipped[1:4]) / 3, sum(clipped[4:]) / 2]
+    assert {line["clipped_share"] for line in free} == {0.0}
+
+
+def test_steps_that_were_clipped_before_an_interrupt_are_in_the_line_after_it() -> None:
+    settings = Settings(6, 0.1, logging_steps=6, max_grad_norm=1e-3)
+    first, second = loop_of(), loop_of()
+    first.settings = second.settings = settings
+    go(first, moments=(4,), on_moment=lambda _: Decision(Verb.STOP))
+    second.resume(first.state())
+    second.settings = Settings(6, 0.0, logging_steps=6, max_grad_norm=1e9)
+    (line,) = go(second)[1]
+    assert line["clipped_share"] == 3 / 5  # steps 2 to 4 of 2 to 6
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_loss_a_twentieth_as_large_takes_the_same_steps(decay: float) -> None:
+    """As under DFT: AdamW forgets the scale of gradients while they are above its epsilon, and decays apart."""
+
+    class Small(Fit):
+        def loss(self, batch: Batch, totals: Any) -> MicroLoss:
+            return super().loss(batch, 20 * totals)
+
+    ends = []
+    for kind in (Fit, Small):
+        model = Line()
+        settings = Settings(6, 0.1, logging_steps=1, max_grad_norm=0.0, weight_decay=decay)
+        go(Loop(model, kind(model), settings=settings, accelerator=Accelerator(cpu=True)))
+        ends.append([weight.detach().clone() for weight in model.parameters()])
+    for small, large in zip(*ends, strict=True):
+        torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-6)
+
+
 def test_weight_decay_spares_vectors() -> None:
     model = Line()
     groups = make_optimizer(list(model.parameters()), Settings(steps=1, learning_rate=1, weight_decay=0.1)).param_groups

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import DataError, ModelError, UserError, did_you_mean
 from holdfast.models import shared_prefix
+from holdfast.models.modes import evaluating
 from holdfast.models.shared_prefix import Layout, sharing
 from holdfast.objectives.base import OF_THE_BASE, Objective
 from holdfast.objectives.chunks import ChunkLoss, Rows, Sums, chunked_logp, chunked_loss
@@ -298,7 +299,8 @@ class Engine:
             return None
         if "base_logits" not in needs and "base_logp" in batch:
             return None
-        with torch.no_grad(), sharing(self.base, Layout.of(batch)):
+        # A reference with dropout would be another one at every token.
+        with torch.no_grad(), evaluating(self.base), sharing(self.base, Layout.of(batch)):
             base_BTH = self.base_head.trunk(self.base, _inputs(batch)).hidden_BTH
         return base_BTH.flatten(0, 1).index_select(0, at_N - 1)
 

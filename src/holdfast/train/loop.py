@@ -38,7 +38,7 @@ from holdfast.records import Decision, Verb
 from holdfast.train.budget import Spent
 from holdfast.train.meters import lost_update_fraction, sample, swallowed_update_fraction
 from holdfast.train.method import Batch, Method
-from holdfast.train.moment import Ended, Moment, Seconds
+from holdfast.train.moment import Ended, Moment, Seconds, Unlogged
 from holdfast.train.schedule import learning_rate
 from holdfast.train.stepping import Settings, make_optimizer
 
@@ -73,6 +73,7 @@ class Loop:
         self.seconds = Seconds()
         self._seconds_at_log = 0.0
         self._tokens_at_log = 0.0
+        self._unlogged = Unlogged()
         self._interrupted = False
         self._interrupted_somewhere = False
 
@@ -110,7 +111,8 @@ class Loop:
                 metrics = self._metered_step() if metered else self._one_step()
                 self.seconds = self.seconds._replace(train=self.seconds.train + time.perf_counter() - started)
                 if metered or self.step % self.settings.logging_steps == 0 or self.step in (1, self.settings.steps):
-                    on_log({**metrics, **self._pace()})
+                    on_log({**metrics, "clipped_share": self._unlogged.clipped / self._unlogged.steps, **self._pace()})
+                    self._unlogged = Unlogged()
                 saves_now = self.settings.save_steps and self.step % self.settings.save_steps == 0
                 stops = self.step in moments and self._stops(on_moment, save)
                 if self._ends or saves_now:
@@ -128,6 +130,7 @@ class Loop:
             "spent": self.spent.to_json(),
             "cursor": dict(self.method.cursor),
             "seconds": self.seconds._asdict(),
+            "unlogged": self._unlogged._asdict(),
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -136,6 +139,7 @@ class Loop:
         self.spent = Spent.from_json(state["spent"])
         self.method.seek(state["cursor"])
         self.seconds = Seconds(**state["seconds"])
+        self._unlogged = Unlogged(**state.get("unlogged", {}))  # checkpoints of before it was counted have none
         self._tokens_at_log, self._seconds_at_log = self.spent.tokens, self.seconds.train
 
     def ended(self, status: str) -> Ended:
@@ -179,6 +183,7 @@ class Loop:
             )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self._unlogged = self._unlogged.plus(clipped=norm > (settings.max_grad_norm or math.inf))
         self.optimizer.step()
         self.method.stepped()
         self.optimizer.zero_grad(set_to_none=True)

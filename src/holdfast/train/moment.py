@@ -38,6 +38,17 @@ class Seconds(NamedTuple):
     measure: float = 0.0
 
 
+class Unlogged(NamedTuple):
+    """What happened since the last line of metrics: ``clipped`` of ``steps`` had a gradient that was cut down."""
+
+    steps: int = 0
+    clipped: int = 0
+
+    def plus(self, *, clipped: bool) -> Unlogged:
+        """Return the same after one more step."""
+        return Unlogged(self.steps + 1, self.clipped + clipped)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How training ended: ``finished``, ``stopped`` by a decision, or ``interrupted`` by the user."""
