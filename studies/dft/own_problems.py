@@ -1,4 +1,4 @@
-"""Write the problems of ``math.yaml``: our own, in the columns in which mathematics is published (problem, solution, answer).
+"""Write the problems of ``math.yaml``: our own, in the columns in which mathematics is published.
 
     python studies/dft/own_problems.py FOLDER
 
