@@ -115,11 +115,7 @@ def broken_off(folder: Path) -> None:
 
 
 def killed(folder: Path) -> None:
-    """Kill the other rank, without a word, in the middle of step 4; after the launcher's restart, go on."""
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
-        assert not (folder / "broken" / "result.json").exists()
-        resumed(folder)
-        return
+    """Kill the other rank, without a word, in the middle of step 4: `resumed`, in another job, goes on."""
     next_step, calls = SFT.next_step, []
 
     def deadly(self: SFT) -> Any:
@@ -133,6 +129,7 @@ def killed(folder: Path) -> None:
 
 
 def resumed(folder: Path) -> None:
+    """Go on with a run that was broken off."""
     assert run(dropping(folder), folder=folder / "broken").status == "finished"
 
 
