@@ -212,3 +212,13 @@ def test_a_stopped_run_counts_at_the_checkpoint_that_it_kept():
     assert rows["early"][5].startswith("−40.0")
     assert rows["plain"][4].startswith("−40.0")
     assert next(iter(rows)) == "early"
+
+
+def test_the_flops_of_what_an_arm_goes_on_from_are_its_own_too():
+    plain = {0: 0.1, 20: 0.6, 40: 0.7}
+    later = [a_run("later", {0: 0.6, 30: 0.9}, seed=seed, start={"arm": "plain", "step": 20}) for seed in range(3)]
+    others = [a_run(name, plain, seed=seed) for name in ("plain", *"abcde") for seed in range(3)]
+    (section,) = sections([*others, *later])
+    rows = {row[0]: row for row in remedies.part(section).tables[0].rows}
+    assert rows["plain"][2] == "4e+10"
+    assert rows["later"][2] == "5e+10"

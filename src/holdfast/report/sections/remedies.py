@@ -16,7 +16,7 @@ from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Moments, Term, base, best, end, measure
 from holdfast.report.drawing import FAINT, INK, new_figure, settle, style
 from holdfast.report.groups import Section
-from holdfast.report.run_data import SuiteFacts
+from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, seeds_told, shown, signed_cell
 from holdfast.report.sections.looks import Looks, looks
 from holdfast.report.tables import Table
@@ -46,7 +46,7 @@ def part(section: Section) -> Part | None:
         kept_share = gain(arm, kept, arms[0])
         steps = sorted({step for moment in kept_at(arm, known.name).values() for step in moment})
         told = str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}" if steps else words.UNKNOWN
-        spread = _spent(arm)
+        spread = _spent(arm, arms)
         rows.append((lost, (arm.name, told, spread, signed_cell(gained), signed_cell(lost), signed_cell(kept_share))))
     rows.sort(key=lambda row: -(row[0].value if row[0] is not None and row[0].value is not None else -9.0))
     note = (
@@ -81,10 +81,25 @@ def loss(arm: Arm, plain: Arm, suite: SuiteFacts) -> Estimate | None:
     return None if told is None else told.estimate
 
 
-def _spent(arm: Arm) -> str:
-    known = [run.records[-1].spent.get("flops") for run in arm.measured]
-    found = [value for value in known if value]
+def _spent(arm: Arm, arms: list[Arm]) -> str:
+    """Mean FLOPs of the arm's runs, those before the checkpoint of another arm that they go on from included."""
+    totals = [_total(run, arms) for run in arm.measured]
+    found = [value for value in totals if value]
     return f"{sum(found) / len(found):.2g}" if found else words.UNKNOWN
+
+
+def _total(run: RunData, arms: list[Arm]) -> float | None:
+    own = run.records[-1].spent.get("flops")
+    if run.start is None or own is None:
+        return own
+    before = [
+        record.spent.get("flops")
+        for arm in arms
+        for other in arm.runs
+        if (arm.name, other.seed) == (run.start.arm, run.seed)
+        and (record := other.record_at(run.start.step)) is not None
+    ]
+    return own + before[0] if before and before[0] is not None else None
 
 
 def _figure(arms: list[Arm], known: SuiteFacts, asked: SuiteFacts, kept: SuiteFacts, drawn: Looks) -> Figure:
