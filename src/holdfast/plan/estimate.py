@@ -80,7 +80,7 @@ def plan(
     devices = num_processes if sharded and recipe.lora is None else 1  # adapters are not sharded
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     method = build("method", recipe.method, METHODS, allow_code=allow_code)
-    with_base = asks_base(objective) or (plays(method) and method.asks_base)
+    with_base = asks_base(objective) or (plays(method) and method.asks_base) or bool(recipe.kl_rows)
     needs = functools.partial(_memory, recipe, bones, parameters, with_base=with_base, read=read, devices=devices)
     memory_of = {
         preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb

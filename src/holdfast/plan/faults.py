@@ -26,7 +26,7 @@ from holdfast.plan.replay_faults import replay_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
 from holdfast.signals import SIGNALS
-from holdfast.signals.reading import BESIDE_SUITES
+from holdfast.signals.reading import BESIDE_SUITES, ON_REQUEST
 
 Block = Mapping[str, Any]
 
@@ -153,12 +153,15 @@ def _stop_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
         return  # said above
     suites = [str(name) for name in _block(values.get("suites"))]
     known = [f"eval_{name}_success" for name in suites]
+    beside = [*BESIDE_SUITES, *(ON_REQUEST if values.get("kl_rows") else ())]
     for reading in signal.needs:
         if reading.startswith("eval_") and suite_read(reading, suites) is None:
             fix = suggest(reading, known) if known else "The recipe has no suites."
             yield Fault("stop.reads", f"{reading!r} belongs to no suite of this recipe", fix)
-        elif not reading.startswith("eval_") and reading not in BESIDE_SUITES:
-            yield Fault("stop.reads", f"a run records no {reading!r}", suggest(reading, [*BESIDE_SUITES, *known]))
+        elif reading in ON_REQUEST and reading not in beside:
+            yield Fault("stop.reads", f"a run records {reading!r} on request only", "Add kl_rows: 64.")
+        elif not reading.startswith("eval_") and reading not in beside:
+            yield Fault("stop.reads", f"a run records no {reading!r}", suggest(reading, [*beside, *known]))
 
 
 def _source_faults(

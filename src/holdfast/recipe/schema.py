@@ -213,6 +213,7 @@ class Recipe(_Closed):
     suites: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], SuiteSpec] = Field(default_factory=dict)
     evaluate_at: Literal["log", "end"] | Every | list[Annotated[int, Field(ge=0)]] = "log"
     budget: Budget
+    kl_rows: Annotated[int, Field(ge=0)] = 0
     stop: dict[str, Any] | None = None
 
     learning_rate: Annotated[float, Field(ge=0)]
@@ -259,8 +260,11 @@ class Recipe(_Closed):
             budget["reference"] = "full"
         for key in ("output_dir", "run_name", "report_to", "save_total_limit"):
             values.pop(key)
-        if values["data"]["replay"] is None:  # as if there were no such key, as when older runs were named
+        # Where they ask for nothing, as if there were no such keys, as when older runs were named.
+        if values["data"]["replay"] is None:
             values["data"].pop("replay")
+        if not self.kl_rows:
+            values.pop("kl_rows")
         return values
 
     def hash(self) -> str:

@@ -31,6 +31,7 @@ from holdfast.selection import Selected
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
+from holdfast.train.base_divergence import BaseDivergence
 from holdfast.train.loop import Loop
 from holdfast.train.moment import Ended, Moment
 from holdfast.train.processes import unwrapped
@@ -64,6 +65,7 @@ class Observer:
     suites: tuple[Suite, ...]
     signal: Signal | None
     distance: UpdateNorm | None
+    divergence: BaseDivergence | None
     accelerator: Accelerator
     save_dtype: torch.dtype
     compute_dtype: torch.dtype
@@ -130,6 +132,7 @@ class Observer:
                 for _ in weights:  # whole tensors are made by all ranks, and measured by one
                     pass
         with exported(model, self.save_dtype):
+            drift = {} if self.divergence is None else self.divergence.read()
             for suite in self.suites:
                 if not (whole or suite.size_during):
                     continue
@@ -146,7 +149,7 @@ class Observer:
                 )
                 self._keep(moment.step, result)
                 estimates.update(result.estimates)
-        readings = {name: estimate.value for name, estimate in estimates.items()} | distance
+        readings = {name: estimate.value for name, estimate in estimates.items()} | distance | drift
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         # What the main rank measured and decided is the run's; the others only know of it.
         return Record.from_json(self.ranks.on_main(lambda: self._decided(record).to_json()))

@@ -160,6 +160,7 @@ def _carry_out(
         suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
         distance=distance,
+        divergence=maker.divergence(),
         accelerator=accelerator,
         save_dtype=stored if recipe.save_dtype == "auto" else dtype_named(recipe.save_dtype),
         compute_dtype=settings.compute_dtype,

@@ -18,6 +18,9 @@ SELECT = "_select"
 UPDATE_NORM, UPDATE_NORM_TRAINED = "update_norm", "update_norm_trained"
 BESIDE_SUITES = (UPDATE_NORM, UPDATE_NORM_TRAINED)
 """Readings that every record holds beside those of its suites (`holdfast.train.update_norm`)."""
+KL_FROM_BASE, KL_TO_BASE = "kl_from_base", "kl_to_base"
+ON_REQUEST = (KL_FROM_BASE, KL_TO_BASE)
+"""Readings that a record holds where the recipe asks for them by ``kl_rows`` (`holdfast.train.base_divergence`)."""
 
 
 def reading(record: Record, name: str, half: Half) -> float | None:
