@@ -6,6 +6,7 @@ A run that a signal stopped counts at the checkpoint that it kept; any other at 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from holdfast.records import Estimate
 from holdfast.report import words
 from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Moments, Term, base, best, end, measure
-from holdfast.report.drawing import FAINT, INK, new_figure, settle, style
+from holdfast.report.drawing import FAINT, INK, new_figure, settle, spread, style
 from holdfast.report.groups import Section
 from holdfast.report.run_data import RunData, SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, seeds_told, shown, signed_cell
@@ -22,8 +23,17 @@ from holdfast.report.sections.looks import Looks, looks
 from holdfast.report.tables import Table
 from holdfast.report.words import visible
 
+GAP = 0.048
+"""Distance of written names, as a share of a panel's height."""
 FEWEST = 6
 """Arms from which on a section is a comparison of remedies, not of two or three ways."""
+
+
+class Place(NamedTuple):
+    """Where an arm's mark lies, in points of success."""
+
+    x: float
+    y: float
 
 
 def part(section: Section) -> Part | None:
@@ -46,8 +56,8 @@ def part(section: Section) -> Part | None:
         kept_share = gain(arm, kept, arms[0])
         steps = sorted({step for moment in kept_at(arm, known.name).values() for step in moment})
         told = str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}" if steps else words.UNKNOWN
-        spread = _spent(arm, arms)
-        rows.append((lost, (arm.name, told, spread, signed_cell(gained), signed_cell(lost), signed_cell(kept_share))))
+        flops = _spent(arm, arms)
+        rows.append((lost, (arm.name, told, flops, signed_cell(gained), signed_cell(lost), signed_cell(kept_share))))
     rows.sort(key=lambda row: -(row[0].value if row[0] is not None and row[0].value is not None else -9.0))
     note = (
         f"Gained: {called(known)} since the base. Lost: {called(asked)} against the best moment of {plain.name}, what "
@@ -107,18 +117,23 @@ def _figure(arms: list[Arm], known: SuiteFacts, asked: SuiteFacts, kept: SuiteFa
         figure = new_figure(4.6)
         panels = figure.subplots(1, 2, squeeze=False)[0]
         for panel, of in ((panels[0], asked), (panels[1], kept)):
+            placed: dict[str, Place] = {}
             for arm in arms:
                 y = loss(arm, arms[0], asked) if of is asked else gain(arm, kept, arms[0])
-                _point(panel, gain(arm, known, arms[0]), y, drawn, arm)
+                place = _point(panel, gain(arm, known, arms[0]), y, drawn, arm)
+                if place is not None:
+                    placed[arm.name] = place
+            _names(panel, placed)
             panel.set_xlabel(visible(f"gained on {called(known)}, points", 40))
         panels[0].set_ylabel(visible(f"lost on {called(asked)}, points", 40))
         panels[1].set_ylabel(visible(f"kept of {called(kept)}, points", 40))
         return settle(figure)
 
 
-def _point(panel: Axes, x: Estimate | None, y: Estimate | None, drawn: Looks, arm: Arm) -> None:
+def _point(panel: Axes, x: Estimate | None, y: Estimate | None, drawn: Looks, arm: Arm) -> Place | None:
+    """Draw an arm with its intervals, and return where."""
     if x is None or y is None or x.value is None or y.value is None:
-        return
+        return None
     look = drawn.arms[arm.name]
     for low, high, across in ((x.low, x.high, True), (y.low, y.high, False)):
         if low is not None and high is not None:
@@ -129,7 +144,18 @@ def _point(panel: Axes, x: Estimate | None, y: Estimate | None, drawn: Looks, ar
             )
             panel.plot(*places, color=FAINT, lw=0.6, alpha=0.5, zorder=1)
     panel.plot([100 * x.value], [100 * y.value], color=look.color, marker=look.marker or "o", ms=6, mec="white", ls="")
-    panel.annotate(
-        visible(arm.name, 24), (100 * x.value, 100 * y.value), xytext=(4, 3), textcoords="offset points",
-        fontsize=6.5, color=INK,
-    )  # fmt: skip
+    return Place(100 * x.value, 100 * y.value)
+
+
+def _names(panel: Axes, placed: dict[str, Place]) -> None:
+    """Write the arms beside the panel, each tied to its mark: many marks may lie on one spot."""
+    low, high = panel.get_ylim()
+    panel.set_ylim(low, high)  # what is written must not move it
+    ordered = sorted(placed, key=lambda name: (placed[name].y, -placed[name].x))
+    wished = [(placed[name].y - low) / (high - low) for name in ordered]
+    for name, height in zip(ordered, spread(wished, GAP), strict=True):
+        panel.annotate(
+            visible(name, 24), (placed[name].x, placed[name].y), xytext=(1.05, height), textcoords="axes fraction",
+            fontsize=6.5, color=INK, va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "lw": 0.4, "alpha": 0.6, "shrinkB": 3, "relpos": (0, 0.5)},
+        )  # fmt: skip
