@@ -44,7 +44,6 @@ from holdfast.rollout.sampling import streams
 SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over as they are, without copies or pickles
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads are the training's, too
-    "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
@@ -74,7 +73,7 @@ class Vllm(Answerer):
         self.dtype = dtype
         self._given: list[tuple[weakref.ref[Tensor], int]] = []
         self._stale = True
-        on_cpu = device_type == "cpu"
+        self._on_cpu = on_cpu = device_type == "cpu"
         try:
             with _contained():
                 import vllm
@@ -90,6 +89,8 @@ class Vllm(Answerer):
                     gpu_memory_utilization=gpu_memory_utilization,
                     kv_cache_memory_bytes=CPU_CACHE if on_cpu else None,
                     enforce_eager=on_cpu,
+                    # A head that shares the embedding's weight is packed apart from it, and stays as it was.
+                    hf_overrides={"tie_word_embeddings": False} if on_cpu else None,
                     # A prompt cut in two draws a number too many, which vLLM takes back on a GPU and cannot on a CPU.
                     enable_chunked_prefill=not on_cpu,
                     disable_log_stats=True,
@@ -187,7 +188,8 @@ class Vllm(Answerer):
         if same and not self._stale:
             return
         with merged(model, lambda _, weight: torch.promote_types(weight.dtype, torch.float32)), torch.no_grad():
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(_in_files(model).items())})
+            tensors = _in_files(model, tied_twice=self._on_cpu)
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(tensors.items())})
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM kept keys and values of older weights")
         self._given, self._stale = [(weakref.ref(weight), weight._version) for weight in every], False
@@ -200,11 +202,11 @@ class Vllm(Answerer):
             )
 
 
-def _in_files(model: Any) -> dict[str, Tensor]:
-    """Return a plain model's weights and buffers under the names and in the form of its files; tied ones once."""
-    parameters = dict(model.named_parameters())
-    aliases = set(dict(model.named_parameters(remove_duplicate=False))) - set(parameters)
-    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in aliases}
+def _in_files(model: Any, *, tied_twice: bool) -> dict[str, Tensor]:
+    """Return a plain model's weights and buffers under the names and in the form of its files."""
+    aliases = set(dict(model.named_parameters(remove_duplicate=False))) - set(dict(model.named_parameters()))
+    left = set() if tied_twice else aliases
+    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in left}
     found: dict[str, Tensor] = revert_weight_conversion(model, tensors)
     return found
 
@@ -213,6 +215,7 @@ def _in_files(model: Any) -> dict[str, Tensor]:
 def _contained() -> Iterator[None]:
     """Keep from training what vLLM does to its process: seeds, threads, warnings."""
     os.environ.update(SETTINGS)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     set_threads, threads = torch.set_num_threads, torch.get_num_threads()
     try:
         with rng.preserved(), warnings.catch_warnings():
