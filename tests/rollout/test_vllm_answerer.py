@@ -198,3 +198,19 @@ def test_progress_hears_of_the_end(vllm: Vllm, model: Any) -> None:
     )  # fmt: skip
     assert heard == [(3, 3)]
     assert ask(vllm, model, []) == []
+
+
+def test_weights_that_do_not_arrive_are_noticed(vllm: Vllm, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = vllm._llm.collective_rpc
+
+    def without_the_last_block(name: str, *, kwargs: dict[str, Any]) -> Any:
+        left = ((key, value) for key, value in kwargs["weights_iterator"] if ".layers.1." not in key)
+        return real(name, kwargs={"weights_iterator": left})
+
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(-1)
+    monkeypatch.setattr(vllm._llm, "collective_rpc", without_the_last_block)
+    with pytest.raises(UserError, match=r"did not arrive whole. Write generate_with: transformers"):
+        ask(vllm, model, prompts(4))
+    monkeypatch.setattr(vllm._llm, "collective_rpc", real)
+    assert ask(vllm, model, prompts(4)) == ask(TRANSFORMERS, model, prompts(4))

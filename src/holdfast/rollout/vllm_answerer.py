@@ -2,6 +2,7 @@
 
 vLLM keeps a copy of the model of its own. It is made once, from the model's folder without reading its weights, and is
 given the current weights before an answer if they may have changed: under the names of the files, adapters merged.
+After each handover both read one prompt, and an answer is refused where their log-probabilities are apart.
 Prompts and replies are tokens, so that rendering, endings and texts are ours.
 
 Where it differs from Transformers: each row draws from vLLM's generator, seeded by the row's own stream
@@ -34,6 +35,8 @@ from holdfast.data.encode import Encoded, stop_ids
 from holdfast.errors import UserError
 from holdfast.models import rng
 from holdfast.models.adapters import merged
+from holdfast.models.compute import compute
+from holdfast.models.modes import evaluating
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
 from holdfast.rollout import vllm_extra
@@ -49,6 +52,10 @@ SETTINGS = {
 }
 CPU_CACHE = 2**30
 """Bytes of the key-value cache on a CPU, where a share of the memory would be taken at once."""
+PROVED = 256
+"""Tokens of a prompt on which vLLM is held against the model after each handover."""
+APART = 0.25
+"""Bound of the mean distance of their log-probabilities: bfloat16 rounds by hundredths, a wrong weight by more."""
 FAULTS = (ImportError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError)
 """What vLLM raises where it cannot be loaded, does not know a model, or lacks memory."""
 
@@ -130,7 +137,7 @@ class Vllm(Answerer):
         """See `Answerer.replies`.
 
         Raises:
-            UserError: a prompt with its answer is longer than the cache holds.
+            UserError: a prompt with its answer is longer than the cache holds, or the weights did not arrive whole.
         """
         assert compute_dtype == self.dtype, f"built for {self.dtype}, asked for {compute_dtype}"
         assert ranks.count == 1, "refused before"
@@ -153,7 +160,8 @@ class Vllm(Answerer):
             for room, stream in zip(rooms, streams(prompts, seed=seed), strict=True)
         ]
         with _contained():
-            self._give(model)
+            if self._give(model):
+                self._prove(model, max((prompt.prompt_ids for prompt in prompts), key=len)[:PROVED])
             asked = [{"prompt_token_ids": list(prompt.prompt_ids)} for prompt in prompts]
             found = self._llm.generate(asked, settings, use_tqdm=False)
         said = [tuple(map(int, one.outputs[0].token_ids)) for one in found]
@@ -178,21 +186,42 @@ class Vllm(Answerer):
     def _doubt(self) -> None:
         self._stale = True
 
-    def _give(self, model: Any) -> None:
-        """Hand over the weights, unless they are those that were handed over last."""
+    def _give(self, model: Any) -> bool:
+        """Hand over the weights, unless they are those that were handed over last; return whether they were."""
         every = list(model.parameters())
         same = len(every) == len(self._given) and all(
             weight._version == version and given() is weight
             for weight, (given, version) in zip(every, self._given, strict=True)
         )
         if same and not self._stale:
-            return
+            return False
         with merged(model, lambda _, weight: torch.promote_types(weight.dtype, torch.float32)), torch.no_grad():
             tensors = _in_files(model, tied_twice=self._on_cpu)
             self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(tensors.items())})
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM kept keys and values of older weights")
         self._given, self._stale = [(weakref.ref(weight), weight._version) for weight in every], False
+        return True
+
+    def _prove(self, model: Any, tokens: Sequence[int]) -> None:
+        """Raise if vLLM expects something else of ``tokens`` than the model: some weight did not arrive."""
+        if len(tokens) < 2:
+            return
+        read = self._sampling(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        (found,) = self._llm.generate([{"prompt_token_ids": list(tokens)}], [read], use_tqdm=False)
+        theirs = [of[token].logprob for of, token in zip(found.prompt_logprobs[1:], tokens[1:], strict=True)]
+        ids_1T = torch.tensor([tokens], device=next(model.parameters()).device)
+        with evaluating(model), torch.no_grad(), compute(model, self.dtype):
+            logp_TV = model(input_ids=ids_1T).logits[0, :-1].float().log_softmax(-1)
+        ours_T = logp_TV.gather(-1, ids_1T[0, 1:, None])[:, 0].cpu()
+        apart = float((ours_T - torch.tensor(theirs)).abs().mean())
+        if not apart < APART:
+            self._stale = True
+            raise UserError(
+                f"generate_with: vllm computes something else than {type(model).__name__} does: log-probabilities of "
+                f"{len(theirs)} tokens are {apart:.2f} apart in the mean (bound: {APART}), so that its weights did not "
+                "arrive whole. Write generate_with: transformers"
+            )
 
     def _refuse_long(self, tokens: int) -> None:
         if tokens > self.longest:
