@@ -21,13 +21,13 @@ EXPOSURE = {
 }  # fmt: skip
 
 
-def write(folder: Path, *, seed: int = 0) -> Path:
-    """Write a Llama of two blocks and about 30,000 weights; the same one for the same seed."""
+def write(folder: Path, *, seed: int = 0, hidden_size: int = 16) -> Path:
+    """Write a Llama of two blocks, of about 30,000 weights by default; the same one for the same seed."""
     tokenizer = build(vocabulary_texts(), numbers=40, positions=256)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = transformers.LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+            vocab_size=len(tokenizer), hidden_size=hidden_size, intermediate_size=24, num_hidden_layers=2,
             num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256,
             pad_token_id=tokenizer.pad_token_id, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip

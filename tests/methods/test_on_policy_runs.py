@@ -18,7 +18,7 @@ from holdfast.errors import RecipeError
 from holdfast.methods.group_relative import GroupRelative
 from holdfast.plan import check, plan
 from holdfast.recipe import Recipe
-from holdfast.rollout import episodes as rollout
+from holdfast.rollout import answerer as rollout
 from holdfast.run import run
 from holdfast.train.progress import Silent
 

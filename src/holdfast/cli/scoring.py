@@ -24,20 +24,23 @@ from holdfast.models.compute import dtype_named
 from holdfast.models.durable import write_json
 from holdfast.models.load import load
 from holdfast.models.ranks import Ranks
+from holdfast.plan.generating import Asked, generates_with
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.report import words
 from holdfast.report.tables import Table, repeated_note
+from holdfast.run.answering import answering
 from holdfast.signals import SIGNALS
 from holdfast.train.processes import accelerator, processes
 from holdfast.train.progress import Progress, Silent
 
 
 class Scored(NamedTuple):
-    """One model with what it scored, in the suites' order."""
+    """One model with what it scored, in the suites' order; ``generate_with`` names who answered."""
 
     model: str
     results: tuple[SuiteResult, ...]
+    generate_with: str
 
 
 def score_and_show(recipe: Recipe, *, against: str | None, output: Path | None, allow_code: bool, again: str) -> None:
@@ -81,25 +84,43 @@ def score(model: str, recipe: Recipe, suites: Sequence[Suite], *, progress: Prog
         model, dtype=recipe.dtype, attn_implementation=recipe.attn_implementation, revision=recipe.model_revision
     )
     stored = next(loaded.model.parameters()).dtype
-    placed = loaded.model.to(accelerator().device)
+    compute_dtype = stored if recipe.compute_dtype == "auto" else dtype_named(recipe.compute_dtype)
+    device = accelerator().device
+    placed = loaded.model.to(device)
     asked = sum(suite.size for suite in suites)
     progress.said(f"{model}: {asked} problems")
     progress.started(asked, at=0)
     results, done = [], 0
-    for suite in suites:
-        results.append(
-            evaluate(
-                placed,
-                loaded.speaker,
-                suite,
-                batch_size=recipe.per_device_eval_batch_size,
-                compute_dtype=stored if recipe.compute_dtype == "auto" else dtype_named(recipe.compute_dtype),
-                progress=_counted(progress, done),
-                ranks=ranks,
+    asks = Asked(
+        config=loaded.model.config,
+        reads_pictures=loaded.processor is not None,
+        compute_dtype=str(compute_dtype).removeprefix("torch."),
+        processes=ranks.count,
+        anything=any(not suite.decoding.teacher_forced for suite in suites),
+    )
+    with answering(
+        recipe,
+        generates_with(recipe, asks),
+        folder=loaded.folder,
+        compute_dtype=compute_dtype,
+        device=device,
+        said=progress.said,
+    ) as answerer:
+        for suite in suites:
+            results.append(
+                evaluate(
+                    placed,
+                    loaded.speaker,
+                    suite,
+                    batch_size=recipe.per_device_eval_batch_size,
+                    compute_dtype=compute_dtype,
+                    progress=_counted(progress, done),
+                    ranks=ranks,
+                    answerer=answerer,
+                )
             )
-        )
-        done += suite.size
-    return Scored(model, tuple(results))
+            done += suite.size
+    return Scored(model, tuple(results), answerer.name)
 
 
 def _counted(progress: Progress, before: int) -> Callable[[int, int], None]:
@@ -167,7 +188,8 @@ def keep(scored: Scored, recipe: Recipe, folder: Path) -> None:
     (folder / "records.jsonl").write_text(json.dumps(record.to_json()) + "\n", encoding="utf-8")
     for result in scored.results:
         write_samples(folder, result.name, step, result.samples)
-    write_json(folder / "result.json", {"status": "finished", "kind": "evaluation", "steps": step})
+    facts = {"kind": "evaluation", "generate_with": scored.generate_with}
+    write_json(folder / "result.json", {**facts, "status": "finished", "steps": step})
 
 
 def _needs(recipe: Recipe, allow_code: bool) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from holdfast.evaluate.evaluate import SuiteResult, estimates_of, evaluate
 from holdfast.evaluate.suite import Suite
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.records import Sample
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer, named_unless_usual
 
 
 def evaluate_cached(
@@ -32,6 +33,7 @@ def evaluate_cached(
     cache: Path | None,
     model_fingerprint: str,
     ranks: Ranks = ALONE,
+    answerer: Answerer = TRANSFORMERS,
 ) -> SuiteResult:
     """Return what `evaluate` returns, from ``cache`` if it is there, and leave it there otherwise.
 
@@ -39,15 +41,19 @@ def evaluate_cached(
         model, tokenizer, suite, n, batch_size, compute_dtype: See `evaluate`.
         cache: A folder; None evaluates without looking.
         model_fingerprint: Says which weights ``model`` has.
-        ranks: See `evaluate`; the main one looks into the cache.
+        ranks, answerer: See `evaluate`; the main rank looks into the cache.
     """
 
     def asked() -> SuiteResult:
-        return evaluate(model, tokenizer, suite, n=n, batch_size=batch_size, compute_dtype=compute_dtype, ranks=ranks)
+        return evaluate(
+            model, tokenizer, suite,
+            n=n, batch_size=batch_size, compute_dtype=compute_dtype, ranks=ranks, answerer=answerer,
+        )  # fmt: skip
 
     if cache is None:
         return asked()
-    address = digest([model_fingerprint, suite.fingerprint(), n, batch_size, str(compute_dtype), __version__])
+    who = () if suite.decoding.teacher_forced else named_unless_usual(answerer).values()
+    address = digest([model_fingerprint, suite.fingerprint(), n, batch_size, str(compute_dtype), __version__, *who])
     path = cache / f"{address}.jsonl"
     rows = ranks.on_main(lambda: _read(path))
     if rows is not None:

@@ -26,6 +26,7 @@ from holdfast.evaluate.pass_at_k import by_problem, sizes
 from holdfast.evaluate.suite import SELECT, Suite
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.records import Example, Outcome, Sample, Verdict, in_words
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.rollout.episodes import answer
 from holdfast.rollout.forced import argmax_replies
 from holdfast.rollout.generate import Progress, positions, spoken
@@ -62,6 +63,7 @@ def evaluate(
     n: int | None = None,
     progress: Progress | None = None,
     ranks: Ranks = ALONE,
+    answerer: Answerer = TRANSFORMERS,
 ) -> SuiteResult:
     """Let the model answer the first ``n`` problems of a suite and grade the replies.
 
@@ -69,6 +71,7 @@ def evaluate(
         model, tokenizer, batch_size, compute_dtype, progress, ranks: See `holdfast.rollout.generate.generate`.
         suite: What is asked.
         n: Problems; ``suite.size`` if None.
+        answerer: Who answers; what a teacher-forced suite reads is never generated.
 
     Raises:
         DataError: a problem leaves no room for an answer, or cannot be rendered.
@@ -78,6 +81,7 @@ def evaluate(
     played = answer(
         model, tokenizer, suite.episodes(n), suite.decoding,
         batch_size=batch_size, compute_dtype=compute_dtype, seed=suite.seed, progress=progress, ranks=ranks,
+        answerer=answerer,
     )  # fmt: skip
     replies = [tuple(reply.text for reply in answered.replies) for answered in played]
     said = [reply for answered in played for reply in answered.replies]

@@ -18,6 +18,7 @@ from holdfast.environments.base import Environment
 from holdfast.models.ranks import Ranks
 from holdfast.recipe import Decoding
 from holdfast.records import Outcome
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.rollout.episodes import answer
 
 
@@ -70,6 +71,7 @@ class Play:
         decoding: How the model answers.
         reward: ``success``: 1 for a correct reply, else 0. ``verdict``: the environment's own.
         order_seed: Of the order of problems, and of samples.
+        answerer: Who answers.
     """
 
     environment: Environment
@@ -83,6 +85,7 @@ class Play:
     decoding: Decoding
     reward: Literal["success", "verdict"]
     order_seed: int
+    answerer: Answerer = TRANSFORMERS
 
     def groups(
         self, model: Any, speaker: Any, rollout: int, *, batch_size: int, compute_dtype: torch.dtype, ranks: Ranks
@@ -115,6 +118,7 @@ class Play:
         answered = answer(
             model, speaker, begun, self.decoding,
             batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, ranks=ranks,
+            answerer=self.answerer,
         )  # fmt: skip
         prompts, owners = [], []
         for number, one in enumerate(answered):

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.members import build
-from holdfast.methods import METHODS, plays
+from holdfast.methods import METHODS, draws, plays
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.passes import asks_base
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
+from holdfast.plan.generating import Asked, caution, generates, generates_with
 from holdfast.plan.in_common import Common
 from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
 from holdfast.plan.steps import Survey, reference_steps
@@ -53,7 +54,8 @@ def plan(
         ModelError: the model cannot be found, or has a module whose role cannot be told.
         SelectionError: the selection, or that of the budget's reference, matches nothing.
         DataError: the rows cannot be read.
-        UserError: the budget cannot be matched: what it counts is not spent by this selection.
+        UserError: the budget cannot be matched: what it counts is not spent by this selection; or answers are to come
+            from vLLM, and cannot.
     """
     from holdfast.data.order import epoch_length
     from holdfast.train.budget import plan_steps
@@ -89,6 +91,10 @@ def plan(
     }
     suites = _suites(recipe, bones.exposure, allow_code=allow_code)
     every = recipe.evaluate_at
+    answers = plays(method) or (draws(method) and recipe.data.path is None)
+    anything = generates(recipe, answers=answers)
+    asked = Asked(bones.config, bones.processor is not None, _computed(recipe, bones), num_processes, anything)
+    who = generates_with(recipe, asked)
     return Plan(
         recipe=recipe,
         selected=selected,
@@ -102,6 +108,7 @@ def plan(
         reference_steps=whole,
         rows=len(source),
         processes=num_processes,
+        generates_with=who,
         memory=needs(selected),
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
@@ -109,6 +116,7 @@ def plan(
         warnings=(
             *_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=whole),
             *_uneven_pictures(shared.source(recipe)),
+            *caution(recipe, who),
         ),
         source=source,
     )
@@ -124,7 +132,7 @@ def _memory(
     read: Survey,
     devices: int,
 ) -> Memory:
-    computed = _loaded_dtype(recipe, bones) if recipe.compute_dtype == "auto" else recipe.compute_dtype
+    computed = _computed(recipe, bones)
     blocks = Counter[tuple[bool, int | None]]()
     for parameter in parameters:
         blocks[parameter.role in TOWERS, parameter.layer] += parameter.n_parameters
@@ -145,6 +153,10 @@ def _memory(
 
 def _loaded_dtype(recipe: Recipe, bones: Skeleton) -> str:
     return bones.stored if recipe.dtype == "auto" else recipe.dtype
+
+
+def _computed(recipe: Recipe, bones: Skeleton) -> str:
+    return _loaded_dtype(recipe, bones) if recipe.compute_dtype == "auto" else recipe.compute_dtype
 
 
 def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None, *, allow_code: bool) -> dict[str, SuitePlan]:

@@ -21,6 +21,7 @@ from holdfast.evaluate.suite import suite_read
 from holdfast.methods import METHODS
 from holdfast.models import find, peft_extra
 from holdfast.objectives import OBJECTIVES
+from holdfast.plan.generating import generating_faults
 from holdfast.plan.method_faults import method_faults
 from holdfast.plan.replay_faults import replay_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
@@ -62,6 +63,7 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
         *_selection_faults("trainable", values.get("trainable")),
         *_lora_faults(values),
+        *generating_faults(values),
         *_selection_faults("budget.reference", _block(values.get("budget")).get("reference")),
         *_source_faults("data", data, values, allow_code),
         *_source_faults("data.replay", _with_options_of(data, replay), values, allow_code, own=replay),

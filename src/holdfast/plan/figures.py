@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.plan.beforehand import Beforehand
 from holdfast.plan.exposure import Exposure
+from holdfast.plan.generating import GeneratesWith
 from holdfast.plan.memory import Memory
 from holdfast.recipe import Recipe
 from holdfast.selection import Selected
@@ -56,6 +57,7 @@ class Plan:
         reference_steps: Its optimizer steps.
         rows: Distinct rows of data.
         processes: Processes of the run, a device each.
+        generates_with: Who answers, on this machine.
         memory: On each device.
         memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
         moments: Steps at which the suites are asked.
@@ -76,6 +78,7 @@ class Plan:
     reference_steps: int
     rows: int
     processes: int
+    generates_with: GeneratesWith
     memory: Memory
     memory_of: Mapping[str, int | None]
     moments: tuple[int, ...]
@@ -138,6 +141,7 @@ class Plan:
             },
             "rows": self.rows,
             "processes": self.processes,
+            "generate_with": self.generates_with,
             "memory": {
                 "weights": self.memory.weights,
                 "training": self.memory.training,

@@ -60,6 +60,9 @@ SETTLED_ELSEWHERE = {
     "lora_dropout": "write lora: {dropout: X}",
     "lora_target_modules": "write trainable: full, attention, mlp or {include: [globs]}; lora adapts its linear layers",
     "lora_target": "write trainable: full, attention, mlp or {include: [globs]}; lora adapts its linear layers",
+    "use_vllm": "write generate_with: vllm",
+    "vllm_mode": "write generate_with: vllm, which runs in the same process",
+    "vllm_max_model_length": "vLLM gets the model's positions, or as many as its memory holds",
     "push_to_hub": "upload the run folder's checkpoint yourself",
 }
 

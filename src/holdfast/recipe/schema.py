@@ -224,6 +224,8 @@ class Recipe(_Closed):
     per_device_eval_batch_size: Count = 64
     max_length: Count | None = None
     share_prefixes: Literal["auto", "always", "never"] = "auto"
+    generate_with: Literal["auto", "transformers", "vllm"] = "transformers"
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = 0.3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -258,9 +260,11 @@ class Recipe(_Closed):
             budget["match"] = "steps"
         if budget["match"] == "steps":
             budget["reference"] = "full"
-        for key in ("output_dir", "run_name", "report_to", "save_total_limit"):
+        for key in ("output_dir", "run_name", "report_to", "save_total_limit", "vllm_gpu_memory_utilization"):
             values.pop(key)
         # Where they ask for nothing, as if there were no such keys, as when older runs were named.
+        if values["generate_with"] != "vllm":  # what ``auto`` became is a fact of the run, as its threads are
+            values.pop("generate_with")
         if values["data"]["replay"] is None:
             values["data"].pop("replay")
         if not self.kl_rows:

@@ -121,6 +121,9 @@ def _comparisons(groups: Sequence[Arm]) -> Iterator[str]:
             f"Arms did not spend the same compute: {words.power_of_ten(min(flops))} to "
             f"{words.power_of_ten(max(flops))} training FLOPs."
         )
+    answered_by = {str(run.result.get("generate_with", "transformers")) for arm in groups for run in arm.measured}
+    if len(answered_by) > 1:
+        yield f"Arms were answered by different programs ({words.listed(sorted(answered_by))}), whose rounding differs."
     bases = {str(arm.runs[0].recipe.get("model_name_or_path")) for arm in groups}
     if len(bases) == 1:
         yield "All arms start from one base model; other models may behave differently."

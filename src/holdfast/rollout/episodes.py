@@ -11,7 +11,8 @@ from holdfast.data.encode import questions
 from holdfast.environments.base import Episode
 from holdfast.models.ranks import ALONE, Ranks
 from holdfast.recipe import Decoding
-from holdfast.rollout.generate import Progress, Reply, generate_from, positions
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer
+from holdfast.rollout.generate import Progress, Reply, positions
 
 
 class Answered(NamedTuple):
@@ -37,6 +38,7 @@ def answer(
     seed: int = 0,
     progress: Progress | None = None,
     ranks: Ranks = ALONE,
+    answerer: Answerer = TRANSFORMERS,
 ) -> list[Answered]:
     """Play each episode to its end: until it is solved, its attempts are used up, or no room is left in the context.
 
@@ -48,6 +50,7 @@ def answer(
         model, tokenizer, batch_size, compute_dtype, seed, progress, ranks: See `holdfast.rollout.generate.generate`.
         episodes: Not yet begun, or already under way.
         decoding: See `holdfast.rollout.generate.generate`.
+        answerer: Who answers.
 
     Raises:
         DataError: see `holdfast.rollout.generate.generate`.
@@ -63,7 +66,7 @@ def answer(
             for number, prompt in zip(going, prompts, strict=True)
             if limit is None or prompt.n_prompt < limit or not state[number].verdicts
         ]
-        said = generate_from(
+        said = answerer.replies(
             model, tokenizer, [prompt for _, prompt in asked], decoding,
             batch_size=batch_size, compute_dtype=compute_dtype, seed=seed, progress=progress, ranks=ranks,
         )  # fmt: skip

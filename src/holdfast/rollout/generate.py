@@ -123,7 +123,7 @@ def generate_from(
         return []
     limit = positions(model)
     rows = [
-        _Row(number, prompt, _room(number, prompt.n_prompt, decoding.max_new_tokens, limit), stream)
+        _Row(number, prompt, room(number, prompt.n_prompt, decoding.max_new_tokens, limit), stream)
         for number, (prompt, stream) in enumerate(zip(prompts, streams(prompts, seed=seed), strict=True))
     ]
     stops = stop_ids(tokenizer)
@@ -321,7 +321,12 @@ def _answering(model: Any) -> Iterator[None]:
             model.generation_config = settings
 
 
-def _room(number: int, prompt: int, max_new_tokens: int, limit: int | None) -> int:
+def room(number: int, prompt: int, max_new_tokens: int, limit: int | None) -> int:
+    """Return how many tokens the answer to a prompt of ``prompt`` tokens may have; ``number`` names the conversation.
+
+    Raises:
+        DataError: there is no prompt, or no room within ``limit`` positions.
+    """
     if not prompt:
         raise DataError(f"conversation {number} has no tokens: there is nothing to answer")
     if limit is None or prompt + max_new_tokens <= limit:

@@ -21,6 +21,7 @@ from holdfast.methods.price import answering
 from holdfast.methods.rft import RFT
 from holdfast.methods.sampling import Drawing
 from holdfast.models.cost import Cost
+from holdfast.rollout.answerer import named_unless_usual
 
 if TYPE_CHECKING:
     from holdfast.run.methods import Start
@@ -91,6 +92,7 @@ def _play(start: Start, source: EnvironmentRows, options: Drawing) -> Play:
         decoding=options.decoding,
         reward="verdict",
         order_seed=start.recipe.seed,
+        answerer=start.answerer,
     )
 
 
@@ -114,6 +116,7 @@ def answered_by(start: Start) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "holdfast": __version__,
+        **named_unless_usual(start.answerer),
     }
 
 

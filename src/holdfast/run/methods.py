@@ -39,6 +39,7 @@ from holdfast.objectives.passes import asks_base, priced
 from holdfast.plan import Plan
 from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.run.drawing import Material, drawn_material
 from holdfast.run.prefix_sharing import proved
 from holdfast.run.replaying import asks_for_replay, with_replay
@@ -58,6 +59,7 @@ class Start:
         compute_dtype: In which it computes.
         said: Hears in words what is worth knowing.
         allow_code: Whether the recipe may name outside code.
+        answerer: Who answers where the method draws or plays.
     """
 
     recipe: Recipe
@@ -68,6 +70,7 @@ class Start:
     ranks: Ranks
     said: Callable[[str], None]
     allow_code: bool = False
+    answerer: Answerer = TRANSFORMERS
 
     @property
     def rows(self) -> Source:
@@ -215,6 +218,7 @@ class Maker:
                 decoding=options.decoding,
                 reward=options.reward,
                 order_seed=recipe.seed,
+                answerer=start.answerer,
             ),
             engine=Engine(start.loaded.model, Objective(), forward=model, temperature=options.temperature),
             base=base,

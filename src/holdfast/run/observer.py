@@ -27,6 +27,7 @@ from holdfast.models.ranks import ALONE, Ranks
 from holdfast.plan import Plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
+from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.selection import Selected
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
@@ -73,6 +74,7 @@ class Observer:
     base_cache: Path | None
     identity: Mapping[str, str]
     ranks: Ranks = ALONE
+    answerer: Answerer = TRANSFORMERS
     history: list[Record] = field(default_factory=list)
 
     def restore(self, loop: Loop) -> None:
@@ -146,6 +148,7 @@ class Observer:
                     cache=self.base_cache if moment.step == 0 else None,
                     model_fingerprint=f"{self.loaded.fingerprint} {self.save_dtype}",
                     ranks=self.ranks,
+                    answerer=self.answerer,
                 )
                 self._keep(moment.step, result)
                 estimates.update(result.estimates)
@@ -227,6 +230,7 @@ class Observer:
             "code_version": __version__,
             "base_fingerprint": self.loaded.fingerprint,
             "identity": dict(self.identity),
+            "generate_with": self.answerer.name,
             "frozen_verified": ended.status != "interrupted",
             "meters": meters_read,
         }

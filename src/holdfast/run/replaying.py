@@ -92,6 +92,7 @@ def _play(start: Start, replay: Replay, source: Source) -> Play:
         decoding=decoding,
         reward="verdict",
         order_seed=start.recipe.seed,
+        answerer=start.answerer,
     )
 
 

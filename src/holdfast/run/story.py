@@ -30,6 +30,8 @@ from holdfast.models.ranks import Ranks
 from holdfast.plan import Plan, plan
 from holdfast.recipe import Recipe
 from holdfast.records import Record
+from holdfast.rollout.answerer import named_unless_usual
+from holdfast.run.answering import answering
 from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
@@ -108,6 +110,7 @@ def run(
                 base_cache=base_cache,
                 allow_code=allow_code,
                 ranks=ranks,
+                held=held,
             )
         result = ranks.on_main(lambda: read_result(folder))
         records = ranks.on_main(lambda: [record.to_json() for record in read_records(folder)])
@@ -123,6 +126,7 @@ def _carry_out(
     base_cache: Path | None,
     allow_code: bool,
     ranks: Ranks,
+    held: ExitStack,
 ) -> None:
     started = time.monotonic()
     seed_everything(recipe.seed, rank=ranks.index)
@@ -132,6 +136,16 @@ def _carry_out(
     ranks.on_main(lambda: _begin(folder, recipe, planned))
     loaded, stored, distance, frozen = _load(recipe, planned, ranks)
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
+    answerer = held.enter_context(
+        answering(
+            recipe,
+            planned.generates_with,
+            folder=loaded.folder,
+            compute_dtype=settings.compute_dtype,
+            device=accelerator.device,
+            said=progress.said,
+        )
+    )
     maker = Maker(
         Start(
             recipe=recipe,
@@ -142,6 +156,7 @@ def _carry_out(
             ranks=ranks,
             said=progress.said,
             allow_code=allow_code,
+            answerer=answerer,
         )
     )
     if recipe.gradient_checkpointing:
@@ -166,8 +181,9 @@ def _carry_out(
         compute_dtype=settings.compute_dtype,
         last_step=planned.steps,
         base_cache=base_cache,
-        identity=_identity(recipe, loaded, made.rows, ranks),
+        identity=_identity(recipe, loaded, made.rows, ranks) | named_unless_usual(answerer),
         ranks=ranks,
+        answerer=answerer,
     )
     observer.restore(loop)
     progress.started(planned.steps, at=loop.step)
