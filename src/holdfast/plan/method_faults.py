@@ -34,7 +34,7 @@ def method_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     spec = values.get("method", "sft")
     name = spec.get("name") if isinstance(spec, Mapping) else spec
     data = values.get("data")
-    if name in PLAYS and isinstance(data, Mapping) and "path" in data and "environment" not in data:
+    if name in PLAYS and isinstance(data, Mapping) and _is_file(data):
         yield Fault("method", f"{name} draws answers and lets an environment judge them; data names a file")
     if name != "sft" and isinstance(data, Mapping) and data.get("corrupt"):
         yield Fault("data.corrupt", f"{name} does not learn from demonstrations", "Leave corrupt out.")
@@ -74,7 +74,7 @@ def _undrawable(name: str, spec: Any, values: Mapping[str, Any]) -> Iterator[Fau
     data, budget = values.get("data"), values.get("budget")
     if not isinstance(data, Mapping):
         return
-    if "path" in data:
+    if _is_file(data):
         given = [key for key in OF_DRAWING if isinstance(spec, Mapping) and key in spec]
         if name == "dpo" and given:
             yield Fault("method", f"data names a file of pairs, so nothing is drawn, and {', '.join(given)} do nothing")
@@ -96,3 +96,8 @@ def _undrawable(name: str, spec: Any, values: Mapping[str, Any]) -> Iterator[Fau
             f"{options.problems} problems are to be asked, and the data has {size}",
             "Lower method.problems or raise data.size.",
         )
+
+
+def _is_file(data: Mapping[str, Any]) -> bool:
+    """Whether the data are a file's; a resolved recipe spells out that there is none."""
+    return data.get("path") is not None and data.get("environment") is None
