@@ -14,7 +14,7 @@ from holdfast.errors import DataError
 from holdfast.models.structure import roles
 from holdfast.plan import Plan, label_of, plan
 from holdfast.plan.memory import MASTER, Shape, estimate
-from holdfast.plan.skeleton import skeleton
+from holdfast.models.skeleton import skeleton
 from holdfast.recipe import Recipe
 from holdfast.train.budget import Spent
 

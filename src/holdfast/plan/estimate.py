@@ -14,7 +14,7 @@ from holdfast.objectives.passes import asks_base
 from holdfast.plan.cautions import cautions
 from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
-from holdfast.plan.generating import Asked, caution, generates, generates_with
+from holdfast.plan.generating import Asked, GeneratesWith, caution, generates, generates_with
 from holdfast.plan.in_common import Common
 from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
 from holdfast.plan.steps import Survey, reference_steps
@@ -25,7 +25,7 @@ from holdfast.selection.notes import TOWERS
 if TYPE_CHECKING:
     from holdfast.data.sources import Source
     from holdfast.models.roles import ParameterRole
-    from holdfast.plan.skeleton import Skeleton
+    from holdfast.models.skeleton import Skeleton
 
 ROWS_LOOKED_AT = 256
 """Rows whose pictures are compared."""
@@ -92,9 +92,7 @@ def plan(
     suites = _suites(recipe, bones.exposure, allow_code=allow_code)
     every = recipe.evaluate_at
     answers = plays(method) or (draws(method) and recipe.data.path is None)
-    anything = generates(recipe, answers=answers)
-    asked = Asked(bones.config, bones.processor is not None, _computed(recipe, bones), num_processes, anything)
-    who = generates_with(recipe, asked)
+    who = _who_answers(recipe, bones, answers=answers, num_processes=num_processes)
     return Plan(
         recipe=recipe,
         selected=selected,
@@ -157,6 +155,12 @@ def _loaded_dtype(recipe: Recipe, bones: Skeleton) -> str:
 
 def _computed(recipe: Recipe, bones: Skeleton) -> str:
     return _loaded_dtype(recipe, bones) if recipe.compute_dtype == "auto" else recipe.compute_dtype
+
+
+def _who_answers(recipe: Recipe, bones: Skeleton, *, answers: bool, num_processes: int) -> GeneratesWith:
+    anything = generates(recipe, answers=answers)
+    asked = Asked(bones.config, bones.processor is not None, _computed(recipe, bones), num_processes, anything)
+    return generates_with(recipe, asked)
 
 
 def _suites(recipe: Recipe, exposure: Mapping[str, Any] | None, *, allow_code: bool) -> dict[str, SuitePlan]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
     from holdfast.plan.beforehand import Beforehand
-    from holdfast.plan.skeleton import Skeleton
+    from holdfast.models.skeleton import Skeleton
     from holdfast.plan.steps import Survey
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Common:
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def skeleton(self, recipe: Recipe) -> Skeleton:
-        """Return the structure of a recipe's model; see `holdfast.plan.skeleton.skeleton`."""
-        from holdfast.plan.skeleton import skeleton
+        """Return the structure of a recipe's model; see `holdfast.models.skeleton.skeleton`."""
+        from holdfast.models.skeleton import skeleton
 
         return self._once(
             ["skeleton", *_model(recipe)],

@@ -136,16 +136,11 @@ def _carry_out(
     ranks.on_main(lambda: _begin(folder, recipe, planned))
     loaded, stored, distance, frozen = _load(recipe, planned, ranks)
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
-    answerer = held.enter_context(
-        answering(
-            recipe,
-            planned.generates_with,
-            folder=loaded.folder,
-            compute_dtype=settings.compute_dtype,
-            device=accelerator.device,
-            said=progress.said,
-        )
+    dtype, device = settings.compute_dtype, accelerator.device
+    who = answering(
+        recipe, planned.generates_with, folder=loaded.folder, compute_dtype=dtype, device=device, said=progress.said
     )
+    answerer = held.enter_context(who)
     maker = Maker(
         Start(
             recipe=recipe,

@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from holdfast.models.compute import export_dtype, exported
 from holdfast.models.durable import write_json
+from holdfast.models.file_form import Tensors, attempt_in_files, in_files
 from holdfast.models.ranks import Ranks
 from holdfast.models.safetensors_file import TensorSpec
-from holdfast.models.sharding import as_own_class, is_sharded, whole
+from holdfast.models.sharding import is_sharded, whole
 from holdfast.models.tensors import write_folder
-
-Tensors = dict[str, Tensor]
 
 
 def write_export(
@@ -84,14 +82,14 @@ def _write_sharded(folder: Path | None, model: Any, *, save_dtype: torch.dtype, 
     specs = [
         TensorSpec(name, tensor.dtype, tuple(tensor.shape))
         for group in groups
-        for name, tensor in sorted(_in_files(model, {name: empty[name] for name in group}).items())
+        for name, tensor in sorted(in_files(model, {name: empty[name] for name in group}).items())
     ]
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for group in groups:
             full = {name: whole(live[name]).to(empty[name].dtype) for name in group}
             if ranks.is_main:
-                yield from sorted((name, tensor.cpu()) for name, tensor in _in_files(model, full).items())
+                yield from sorted((name, tensor.cpu()) for name, tensor in in_files(model, full).items())
 
     def write(stream: Iterator[tuple[str, Tensor]]) -> None:
         assert folder is not None
@@ -111,10 +109,10 @@ def _groups(model: Any, empty: Tensors) -> list[list[str]]:
     Tensors that the files hold in another form together are one group.
     """
     names = _saved_names(model, empty)
-    expected = _in_files(model, {name: empty[name] for name in names})
+    expected = in_files(model, {name: empty[name] for name in names})
     alone, rest, claimed = [], [], list[str]()
     for name in names:
-        made = _attempt(model, {name: empty[name]})
+        made = attempt_in_files(model, {name: empty[name]})
         if made is not None and all(_like(expected.get(key), tensor) for key, tensor in made.items()):
             alone.append([name])
             claimed += made
@@ -136,17 +134,3 @@ def _saved_names(model: Any, empty: Tensors) -> list[str]:
 
 def _like(one: Tensor | None, other: Tensor) -> bool:
     return one is not None and one.shape == other.shape and one.dtype == other.dtype
-
-
-def _attempt(model: Any, tensors: Tensors) -> Tensors | None:
-    try:
-        return _in_files(model, tensors)
-    except (RuntimeError, ValueError, KeyError, IndexError, TypeError):
-        return None
-
-
-def _in_files(model: Any, tensors: Tensors) -> Tensors:
-    """Return tensors under the names and in the form in which Transformers writes them."""
-    with as_own_class(model):  # the form goes by the name of the class
-        found: Tensors = revert_weight_conversion(model, tensors)
-    return found

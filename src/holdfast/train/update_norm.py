@@ -12,7 +12,6 @@ distance from the base says how much was changed. Two readings, which differ in 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holdfast.models.file_form import by_leaf, nearest
 from holdfast.models.tensors import TensorFolder
 from holdfast.signals.reading import UPDATE_NORM, UPDATE_NORM_TRAINED
 
@@ -50,10 +50,10 @@ class UpdateNorm:
         self._files = TensorFolder(folder)
         self._places: dict[str, str] = {}
         self._copies: dict[str, Tensor] = {}
-        endings = _by_leaf(self._files.names())
+        endings = by_leaf(self._files.names())
         for name in trained:
             weight = named[name].detach()
-            place = _nearest(name, endings.get(name.rpartition(".")[2], ()))
+            place = nearest(name, endings.get(name.rpartition(".")[2], ()))
             if place is not None and self._holds(place, weight):
                 self._places[name] = place
             else:
@@ -109,27 +109,3 @@ def _squared_distance(now: Tensor, base: Tensor | None) -> float:
             part = part - rounded[at : at + CHUNK].to(part.device).float()
         total += float(part.double().square().sum())
     return total
-
-
-def _by_leaf(names: Iterable[str]) -> dict[str, list[str]]:
-    endings: dict[str, list[str]] = {}
-    for name in names:
-        endings.setdefault(name.rpartition(".")[2], []).append(name)
-    return endings
-
-
-def _nearest(name: str, candidates: Collection[str]) -> str | None:
-    """Return the candidate that shares the most segments with ``name``, counted from the end; None without any.
-
-    Files of older models begin their names otherwise (``language_model.model.layers`` for
-    ``model.language_model.layers``). Whether it is the right one, its values tell.
-    """
-    if name in candidates:
-        return name
-    parts = name.split(".")[::-1]
-
-    def shared(candidate: str) -> int:
-        pairs = zip(parts, candidate.split(".")[::-1], strict=False)
-        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-    return max(candidates, key=shared, default=None)

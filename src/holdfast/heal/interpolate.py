@@ -1,0 +1,28 @@
+"""Interpolation between base and tuned weights (WiSE-FT): the baseline of every other healer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from holdfast.heal.base import Edit, Place, Scope
+from holdfast.spectral.update import Update
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Take back a share of the whole update, alike everywhere.
+
+        W_healed = W_tuned − a · D = (1 − a) · W_tuned + a · W_base
+
+    At strength 1 it is the base, bit for bit; the undone fraction is the strength.
+
+    Reference: Wortsman et al. 2022, https://arxiv.org/abs/2109.01903 (WiSE-FT; their α is 1 − a). With the checkpoint
+    of an early step in the base's place: https://arxiv.org/abs/2504.10478.
+    """
+
+    scope: ClassVar[Scope] = "everything"
+
+    def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
+        """Return the whole of D."""
+        return Edit(share=1.0)

@@ -1,0 +1,1 @@
+"""Singular directions of a base model's weights, and what an update does to them. One file a quantity."""
