@@ -6,56 +6,25 @@ Shapes: ``M`` rows, ``N`` columns, ``K`` rank of an edit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from holdfast.errors import UserError
-from holdfast.heal import HEALERS
-from holdfast.heal.base import Edit, Healer, Place
-from holdfast.members import build
+from holdfast.heal.base import Edit, Place
+from holdfast.heal.healing import Healing
 from holdfast.models.compute import STORED
 from holdfast.models.pairs import Entry, ModelPair, Pair
 from holdfast.models.roles import Role
-from holdfast.selection import Selection, parse, select
+from holdfast.selection import select
 from holdfast.spectral.cache import FactorCache
 from holdfast.spectral.update import Update
 
 IN_BLOCKS = frozenset({Role.ATTENTION, Role.CROSS_ATTENTION, Role.MLP, Role.ROUTER, Role.MIXER})
 """Roles whose matrices a healer with the scope ``matrices`` is asked about unless a selection says otherwise."""
-KEYS = ("strength", "undo", "on")
-"""Keys of a healing that are not the healer's own."""
-
-
-@dataclass(frozen=True)
-class Healing:
-    """A healer with its strength and the tensors that it is asked about.
-
-    Attributes:
-        healer: Names the part that is taken back.
-        strength: How much of that part: 0 leaves every bit as tuned, 1 takes all of it. In [0, 1].
-        undo: Instead of a strength: the share of the whole update that is to be undone, <W_t − W', D> / ‖D‖² over all
-            tensors of the model.
-        on: Which parameters; None asks about the healer's ``scope``. Embeddings, head and towers belong to it only if
-            they are selected.
-    """
-
-    healer: Healer
-    strength: float = 1.0
-    undo: float | None = None
-    on: Selection | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength must lie in [0, 1], got {self.strength!r}")
-        if self.undo is not None and not 0 <= self.undo <= 1:
-            raise ValueError(f"undo must lie in [0, 1], got {self.undo!r}")
-        if self.undo is not None and self.strength != 1.0:
-            raise ValueError("give a strength or what is to be undone, not both")
 
 
 class Effect(NamedTuple):
@@ -102,29 +71,6 @@ class Healed(NamedTuple):
     entry: Entry
     tensor: Tensor
     effect: Effect
-
-
-def healing_of(spec: str | Mapping[str, Any], *, allow_code: bool = False) -> Healing:
-    """Read a healing from a recipe's block or a command line: ``name``, the healer's own fields, and `KEYS`.
-
-    Raises:
-        UnknownName: the name, or a field, is not known.
-        UserError: a value is refused.
-    """
-    fields = {"name": spec} if isinstance(spec, str) else dict(spec)
-    own = {key: fields.pop(key) for key in KEYS if fields.get(key) is not None}
-    for key in KEYS:
-        fields.pop(key, None)
-    healer: Healer = build("healer", fields, HEALERS, allow_code=allow_code)
-    try:
-        return Healing(
-            healer,
-            strength=float(own.get("strength", 1.0)),
-            undo=float(own["undo"]) if "undo" in own else None,
-            on=parse(own["on"]) if "on" in own else None,
-        )
-    except (TypeError, ValueError) as fault:
-        raise UserError(f"heal: {fault}") from fault
 
 
 class Operation:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.heal.shares import around, check_share
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import check_share
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
 class HeadTail:
     """The `Union` of the base's first and last singular directions together, or of the last alone.
 
-    The paper finds the drift at both ends of the spectrum; whether that is so is what `holdfast diagnose` shows by band.
+    The paper finds the drift at both ends of the spectrum; `holdfast diagnose` shows by band whether that is so.
 
     Args:
         head: First directions: a share of min(M, N) in (0, 1], a number, or 0 for none.
@@ -36,6 +36,10 @@ class HeadTail:
 
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
         """Return P D + D Q − P D Q with the projectors on both ends."""
+        import torch
+
+        from holdfast.heal.around import around
+
         ends = [update.leading(self.head)] if self.head else []
         if self.tail:
             ends.append(update.trailing(self.tail))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.spectral.intruders import LEAST_LIKENESS, TOP, intruders
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import LEAST_LIKENESS, TOP
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Intruders:
 
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
         """Return the part of the intruders that is scaled away; nothing where there are none."""
+        from holdfast.spectral.intruders import intruders
+
         found = intruders(update, top=self.top, epsilon=self.epsilon)
         if not len(found):
             return Edit()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.heal.shares import around, check_share
-from holdfast.spectral.factors import count_of
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import check_share, count_of
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
@@ -36,14 +34,13 @@ class RandomSubspace:
 
     def edit(self, update: Update, place: Place) -> Edit:
         """Return P D + D Q − P D Q with random projectors."""
+        from holdfast.heal.around import around
+        from holdfast.spectral.haar import haar
+
         digest = hashlib.blake2b(f"{self.seed} {place.name}".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-        count = count_of(self.k, update.rank)
-        left, right = (_haar(size, count, generator).to(update.base_MN.device, update.dtype) for size in update.base_MN.shape)
+        sizes, count = update.base_MN.shape, count_of(self.k, update.rank)
+        left, right = (
+            haar(size, count, seed=(int.from_bytes(digest, "big") >> 1) ^ side).to(update.base_MN.device, update.dtype)
+            for side, size in enumerate(sizes)
+        )
         return around(update, left, right)
-
-
-def _haar(size: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return orthonormal columns of a Haar-distributed orthogonal matrix, float64 (Mezzadri 2007: signs made positive)."""
-    made, triangle = torch.linalg.qr(torch.randn(size, count, generator=generator, dtype=torch.float64))
-    return made * torch.where(triangle.diagonal() < 0, -1.0, 1.0)

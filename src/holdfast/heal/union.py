@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.heal.shares import around, check_share
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import check_share
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
@@ -35,5 +37,7 @@ class Union:
 
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
         """Return P D + D Q − P D Q."""
+        from holdfast.heal.around import around
+
         left_MK, _, right_NK = update.leading(self.k)
         return around(update, left_MK, right_NK)

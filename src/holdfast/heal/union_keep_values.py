@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.heal.shares import around, check_share
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import check_share
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,14 @@ class UnionKeepValues:
 
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
         """Return the union's part less the diagonal of the core block."""
+        import torch
+
+        from holdfast.heal.around import around
+
         left_MK, _, right_NK = update.leading(self.k)
         union = around(update, left_MK, right_NK)
-        assert union.left_MK is not None and union.right_NK is not None
+        assert union.left_MK is not None
+        assert union.right_NK is not None
         values_K = (left_MK * update.right(right_NK)).sum(0)
         return Edit(
             left_MK=torch.cat([union.left_MK, -left_MK * values_K], dim=1),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from holdfast.heal.base import Edit, Place, Scope
-from holdfast.heal.shares import check_share
-from holdfast.spectral.factors import Basis, count_of
-from holdfast.spectral.update import Update
+from holdfast.spectral.counts import check_share, count_of
+
+if TYPE_CHECKING:
+    from holdfast.spectral.update import Update
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,10 @@ class UVMerge:
     With thin SVDs  W_base = Σ s_i u_i v_iᵀ,  W_tuned = Σ s'_i u'_i v'_iᵀ  and the chosen indices I (first ``k``, last
     ``tail``)::
 
-        W_healed = Σ_{i in I} t_i u_i v_iᵀ + Σ_{i not in I} s'_i u'_i v'_iᵀ ,      t_i = s'_i (values: tuned) or s_i (base)
-                 = W_tuned + Σ_{i in I} (t_i u_i v_iᵀ − s'_i u'_i v'_iᵀ)           (``form: identity``, what is computed)
+        W_healed = Σ_{i in I} t_i u_i v_iᵀ + Σ_{i not in I} s'_i u'_i v'_iᵀ
+                 = W_tuned + Σ_{i in I} (t_i u_i v_iᵀ − s'_i u'_i v'_iᵀ)
+
+    with t_i = s'_i (``values: tuned``) or s_i (``base``). The second line is what is computed.
 
     It is not `Union`: near-equal singular values at the cut split differently in the two models, so that the result
     leaves the segment between them (its artefact is reported), and the spliced bases are not orthonormal.
@@ -56,6 +57,8 @@ class UVMerge:
 
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
         """Return W_tuned − W_healed."""
+        import torch
+
         head = count_of(self.k, update.rank) if self.k else 0
         tail = count_of(self.tail, update.rank) if self.tail else 0
         if head + tail >= update.rank:
@@ -72,9 +75,3 @@ class UVMerge:
             left += [tuned.left_MK * tuned.values_K, -base.left_MK * values_K]
             right += [tuned.right_NK, base.right_NK]
         return Edit(left_MK=torch.cat(left, dim=1), right_NK=torch.cat(right, dim=1))
-
-
-def spliced(base: Basis, tuned: Basis, rank: int) -> torch.Tensor:
-    """Return how far the spliced left vectors are from orthonormal: ‖UᵀU − I‖ of [u_1 … u_k, u'_{k+1} …], a number."""
-    left = torch.cat([base.left_MK, tuned.left_MK[:, base.left_MK.shape[1] : rank]], dim=1)
-    return torch.linalg.matrix_norm(left.T @ left - torch.eye(left.shape[1], dtype=left.dtype, device=left.device))

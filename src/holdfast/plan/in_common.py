@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from holdfast.methods.price import PlayPrice
     from holdfast.models.cost import Cost
     from holdfast.models.roles import ParameterRole
-    from holdfast.plan.beforehand import Beforehand
     from holdfast.models.skeleton import Skeleton
+    from holdfast.plan.beforehand import Beforehand
     from holdfast.plan.steps import Survey
 
 T = TypeVar("T")

@@ -67,7 +67,9 @@ class Factors:
         small = self.vectors_RR[..., columns].to(weight_MN.device, dtype)
         values = self.values_R[..., columns].to(weight_MN.device)
         flipped = weight_MN if not self.rows_are_smaller else weight_MN.mT
-        large = _product(flipped, small, dtype) / values.clamp_min(torch.finfo(torch.float64).tiny).to(dtype)[..., None, :]
+        large = (
+            _product(flipped, small, dtype) / values.clamp_min(torch.finfo(torch.float64).tiny).to(dtype)[..., None, :]
+        )
         if _ill(values, self.values_R):
             large = _orthonormal(large * values.to(dtype)[..., None, :])
         left, right = (small, large) if self.rows_are_smaller else (large, small)
@@ -111,23 +113,10 @@ def gram_of(weight_MN: Tensor) -> Tensor:
     return gram
 
 
-def count_of(share: float | int, rank: int) -> int:
-    """Return how many of ``rank`` directions ``share`` means: a share of them in (0, 1), else a number; at least 1.
-
-    Example:
-        >>> count_of(0.2, 1024), count_of(64, 1024), count_of(64, 32)
-        (205, 64, 32)
-    """
-    wanted = round(share * rank) if isinstance(share, float) and share <= 1 else int(share)
-    return max(1, min(rank, wanted))
-
-
 def _product(weight_XY: Tensor, vectors_YK: Tensor, dtype: torch.dtype) -> Tensor:
     """Return W · vectors in ``dtype``, W turned into it slice by slice."""
     step = max(1, BLOCK_VALUES // max(1, weight_XY.shape[-1]))
-    parts = [
-        weight_XY[..., at : at + step, :].to(dtype) @ vectors_YK for at in range(0, weight_XY.shape[-2], step)
-    ]
+    parts = [weight_XY[..., at : at + step, :].to(dtype) @ vectors_YK for at in range(0, weight_XY.shape[-2], step)]
     return torch.cat(parts, dim=-2)
 
 
@@ -140,4 +129,5 @@ def _orthonormal(columns_NK: Tensor) -> Tensor:
     """Return orthonormal columns that span the given ones in their order, each pointing as the given one does."""
     made, triangle = torch.linalg.qr(columns_NK)
     signs = torch.where(torch.diagonal(triangle, dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(made.dtype)
-    return made * signs[..., None, :]
+    turned: Tensor = made * signs[..., None, :]
+    return turned

@@ -9,10 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from holdfast.spectral.counts import LEAST_LIKENESS, TOP
 from holdfast.spectral.update import Update
-
-TOP = 10
-LEAST_LIKENESS = 0.5
 
 
 def intruders(update: Update, *, top: int = TOP, epsilon: float = LEAST_LIKENESS) -> Tensor:

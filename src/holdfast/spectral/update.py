@@ -12,7 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from holdfast.spectral.factors import BLOCK_VALUES, Basis, Factors, count_of, factorize
+from holdfast.spectral.counts import count_of
+from holdfast.spectral.factors import BLOCK_VALUES, Basis, Factors, factorize
 
 
 class Update:
