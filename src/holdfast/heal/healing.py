@@ -51,7 +51,7 @@ def healing_of(spec: str | Mapping[str, Any], *, allow_code: bool = False) -> He
         UserError: a value is refused.
     """
     fields = {"name": spec} if isinstance(spec, str) else dict(spec)
-    own = {key: value for key in KEYS if (value := fields.pop(key, None)) is not None}
+    own: dict[str, Any] = {key: value for key in KEYS if (value := fields.pop(key, None)) is not None}
     healer: Healer = build("healer", fields, HEALERS, allow_code=allow_code)
     strength, undo = (own.get(key) for key in ("strength", "undo"))
     for value in (strength, undo):
