@@ -259,5 +259,5 @@ def test_an_arm_that_starts_from_another_is_run_after_it(place: Path) -> None:
 def test_an_arm_whose_start_failed_fails_with_it(place: Path) -> None:
     outcomes, watch = carry_out(place, a_chain(place, first_rate=0.666))
     assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
-    assert "the arm that it starts from failed" in outcomes[0].words
+    assert "an arm that it needs failed" in outcomes[0].words
     assert [name for name, _ in watch.begun] == ["first"]

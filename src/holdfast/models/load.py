@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from holdfast.errors import ModelError, ModelNotFound
@@ -88,6 +89,7 @@ def load(
     attn_implementation: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Loaded:
     """Load a shipped base, a folder or a hub model.
 
@@ -97,6 +99,8 @@ def load(
         attn_implementation: For example ``"eager"`` or ``"sdpa"``; None leaves the choice to Transformers.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether Python files that come with the model may run. Off by default.
+        tensors: Weights that stand in the place of those of the files, under the files' names and in their form
+            (`holdfast.models.file_form`): a model that is tried without being written.
 
     Raises:
         ModelNotFound: there is nothing of this name, or it cannot be reached.
@@ -108,9 +112,12 @@ def load(
     image_text = _is_image_text(config)
     auto = transformers.AutoModelForImageTextToText if image_text else transformers.AutoModelForCausalLM
     try:
-        model, info = auto.from_pretrained(
-            folder,
+        # The automatic classes take no tensors; the class that they would choose does.
+        made, place = (auto, folder) if tensors is None else (auto._model_mapping[type(config)], None)
+        model, info = made.from_pretrained(
+            place,
             config=config,
+            **({} if tensors is None else {"state_dict": dict(tensors)}),
             dtype=dtype_named(dtype) if dtype != "auto" else "auto",
             attn_implementation=attn_implementation,
             trust_remote_code=trust_remote_code,
@@ -118,6 +125,8 @@ def load(
             local_files_only=True,
             output_loading_info=True,
         )
+        if tensors is not None and (folder / "generation_config.json").is_file():
+            model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
@@ -131,7 +140,7 @@ def load(
         processor=processor,
         source=name_or_path,
         folder=folder,
-        fingerprint=_digest([folder / "config.json", *weights]),
+        fingerprint=_digest([folder / "config.json", *weights]) if tensors is None else _digest_of(tensors),
         tokenizer_fingerprint=_digest(
             [folder / file for file in (*TOKENIZER_FILES, *PROCESSOR_FILES) if (folder / file).is_file()]
         ),
@@ -247,6 +256,14 @@ def _digest(files: list[Path]) -> str:
     for path in sorted(files, key=lambda path: path.name):
         with path.open("rb") as stream:
             whole.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest_of(tensors: Mapping[str, Tensor]) -> str:
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        whole.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

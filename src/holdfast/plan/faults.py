@@ -18,6 +18,7 @@ from holdfast.evaluate.file_problems import OPTIONS, file_faults
 from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
 from holdfast.evaluate.suite import suite_read
+from holdfast.heal.healing import healing_of
 from holdfast.methods import METHODS
 from holdfast.models import find, peft_extra
 from holdfast.objectives import OBJECTIVES
@@ -57,7 +58,8 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
     data = _block(values.get("data"))
     replay = _block(data.get("replay"))
     return [
-        *_model_faults(values),
+        *_model_faults("model_name_or_path", values.get("model_name_or_path")),
+        *_heal_faults(values, allow_code),
         *_named_faults("method", "method", values.get("method"), METHODS, allow_code),
         *method_faults(values),
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
@@ -73,13 +75,28 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
     ]
 
 
-def _model_faults(values: Block) -> Iterator[Fault]:
-    name = values.get("model_name_or_path")
+def _model_faults(where: str, name: Any) -> Iterator[Fault]:
     if isinstance(name, str):
         try:
             find.find(name)
         except ModelNotFound as fault:
-            yield Fault("model_name_or_path", str(fault))
+            yield Fault(where, str(fault))
+
+
+def _heal_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
+    heal = values.get("heal")
+    if not isinstance(heal, Mapping):
+        return
+    toward = heal.get("toward")
+    if not isinstance(toward, str):
+        yield Fault("heal.toward", "is missing", "The model that is healed towards, for example the base: pocket.")
+    yield from _model_faults("heal.toward", toward)
+    try:
+        healing_of({key: value for key, value in heal.items() if key != "toward"}, allow_code=allow_code)
+    except UnknownName as fault:
+        yield Fault("heal", fault.problem, suggest(fault.name, fault.known))
+    except UserError as fault:
+        yield Fault("heal", str(fault))
 
 
 def _named_faults(where: str, kind: str, spec: Any, table: Mapping[str, str], allow_code: bool) -> Iterator[Fault]:

@@ -43,14 +43,14 @@ def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice) -
 
     Args:
         batches: Of each process of the run.
-        total: Steps of the run, at least 1.
+        total: Steps of the run; of none the first is read, to price it.
         price: What the model costs.
     """
     from holdfast.data.order import epoch_length
     from holdfast.train.budget import Spent
 
     rows, size = batches[0].rows_per_step, epoch_length(batches[0].source)
-    count = min(total, max(1, ROWS_READ // rows))
+    count = max(1, min(total, ROWS_READ // rows))
     spent, largest = Spent(), 0
     for place in range(count):
         first = (place * total // count) * rows

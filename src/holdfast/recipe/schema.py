@@ -154,14 +154,14 @@ class Budget(_Closed):
     """How long to train; it alone owns the number of steps.
 
     Attributes:
-        steps: Optimizer steps of the reference.
+        steps: Optimizer steps of the reference; 0 measures the model as it is (healed, where the recipe heals it).
         epochs: Passes over the data instead of steps.
         match: What an arm shares with the reference: ``steps``, exact ``flops``, ``6nd`` (6·N·D), or ``trainable``
             (6·N_trainable·D, the literal "fewer parameters, more steps").
         reference: The selection whose ``steps`` fix the budget; it trains the weights themselves, also beside ``lora``.
     """
 
-    steps: Count | None = None
+    steps: Annotated[int, Field(ge=0)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     match: Literal["steps", "flops", "6nd", "trainable"] = "steps"
     reference: str | dict[str, Any] = "full"
@@ -203,6 +203,7 @@ class Recipe(_Closed):
     save_dtype: DType = "auto"
     master_dtype: Literal["float32", "stored"] = "float32"
     attn_implementation: str | None = None
+    heal: dict[str, Any] | None = None
 
     method: str | dict[str, Any] = "sft"
     trainable: str | dict[str, Any] = "full"
@@ -269,6 +270,8 @@ class Recipe(_Closed):
             values["data"].pop("replay")
         if not self.kl_rows:
             values.pop("kl_rows")
+        if self.heal is None:
+            values.pop("heal")
         return values
 
     def hash(self) -> str:

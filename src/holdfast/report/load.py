@@ -63,6 +63,7 @@ def _study(root: Path) -> Iterator[RunData]:
             notes=notes,
             study=root.resolve().name,
             start=entry.get("start"),
+            toward=entry.get("toward"),
         )
 
 
@@ -76,11 +77,15 @@ def _run(
     notes: tuple[str, ...] = (),
     study: str = "",
     start: Mapping[str, Any] | None = None,
+    toward: Mapping[str, Any] | None = None,
 ) -> RunData:
     recipe, result = read_yaml(folder / "recipe.yaml"), read_json(folder / "result.json") or {}
     if start is not None:  # the recipe of each seed names a folder of its own
         told = {"arm": start["arm"], "step": start["step"]}
         recipe = {**recipe, "model_name_or_path": start["base"], "starts_from": told}
+    if toward is not None:
+        told = {"arm": toward["arm"], "step": toward["step"]}
+        recipe = {**recipe, "heal": {**recipe.get("heal", {}), "toward": told}}
     metrics = folder / "metrics.jsonl"
     return RunData(
         folder=folder,

@@ -41,6 +41,7 @@ from holdfast.plan.prefix_sharing import share_prefixes
 from holdfast.recipe import Recipe
 from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.run.drawing import Material, drawn_material
+from holdfast.run.healing import load_healed
 from holdfast.run.prefix_sharing import proved
 from holdfast.run.replaying import asks_for_replay, with_replay
 from holdfast.train.base_divergence import BaseDivergence
@@ -98,8 +99,10 @@ class Made(NamedTuple):
     rows: Source
 
 
-def load_for(recipe: Recipe) -> Loaded:
-    """Load the model that a recipe starts from."""
+def load_for(recipe: Recipe, *, allow_code: bool = False) -> Loaded:
+    """Load the model that a recipe starts from, healed where it says so."""
+    if recipe.heal is not None:
+        return load_healed(recipe, allow_code=allow_code).loaded
     return load(
         recipe.model_name_or_path,
         dtype=recipe.dtype,
@@ -268,7 +271,7 @@ class Maker:
     def _base(self) -> nn.Module:
         """Return the untrained model, to be asked beside the one that learns."""
         with self.start.ranks.together():
-            base: nn.Module = load_for(self.start.recipe).model
+            base: nn.Module = load_for(self.start.recipe, allow_code=self.start.allow_code).model
         return base.requires_grad_(False).eval()
 
 

@@ -28,6 +28,7 @@ from holdfast.plan import Plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
 from holdfast.rollout.answerer import TRANSFORMERS, Answerer
+from holdfast.run.healing import HealedModel
 from holdfast.selection import Selected
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
@@ -75,6 +76,7 @@ class Observer:
     identity: Mapping[str, str]
     ranks: Ranks = ALONE
     answerer: Answerer = TRANSFORMERS
+    healed: HealedModel | None = None
     history: list[Record] = field(default_factory=list)
 
     def restore(self, loop: Loop) -> None:
@@ -152,7 +154,8 @@ class Observer:
                 )
                 self._keep(moment.step, result)
                 estimates.update(result.estimates)
-        readings = {name: estimate.value for name, estimate in estimates.items()} | distance | drift
+        healed = {} if self.healed is None or moment.step else dict(self.healed.readings)
+        readings = {name: estimate.value for name, estimate in estimates.items()} | distance | drift | healed
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         # What the main rank measured and decided is the run's; the others only know of it.
         return Record.from_json(self.ranks.on_main(lambda: self._decided(record).to_json()))
@@ -223,6 +226,7 @@ class Observer:
             "wall_seconds": wall_seconds,
             "train_seconds": ended.seconds.train,
             "measure_seconds": ended.seconds.measure,
+            "heal_seconds": None if self.healed is None else self.healed.seconds,
             "tokens_per_second": ended.spent["tokens"] / ended.seconds.train if ended.seconds.train else None,
             "peak_memory_bytes": _peak_memory(),
             "peak_accelerator_bytes": _peak_accelerator_memory(self.accelerator.device),

@@ -32,6 +32,7 @@ from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.rollout.answerer import named_unless_usual
 from holdfast.run.answering import answering
+from holdfast.run.healing import HealedModel, load_healed
 from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
@@ -134,7 +135,7 @@ def _carry_out(
     if recipe.report_to:
         accelerator.init_trackers("holdfast")
     ranks.on_main(lambda: _begin(folder, recipe, planned))
-    loaded, stored, distance, frozen = _load(recipe, planned, ranks)
+    loaded, stored, distance, frozen, healed = _load(recipe, planned, ranks, cache=base_cache, allow_code=allow_code)
     settings = settings_of(recipe, steps=planned.steps, stored=stored)
     dtype, device = settings.compute_dtype, accelerator.device
     who = answering(
@@ -158,7 +159,8 @@ def _carry_out(
         recompute_activations(loaded.model)
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
     made = maker.make(model)
-    loop = Loop(model, made.method, settings=settings, accelerator=accelerator, spent=Spent().plus(made.spent))
+    before = Spent().plus(made.spent).plus({} if healed is None else {"flops": healed.flops})
+    loop = Loop(model, made.method, settings=settings, accelerator=accelerator, spent=before)
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
         recipe=recipe,
@@ -179,6 +181,7 @@ def _carry_out(
         identity=_identity(recipe, loaded, made.rows, ranks) | named_unless_usual(answerer),
         ranks=ranks,
         answerer=answerer,
+        healed=healed,
     )
     observer.restore(loop)
     progress.started(planned.steps, at=loop.step)
@@ -197,11 +200,13 @@ class _Loaded(NamedTuple):
     stored: torch.dtype
     distance: UpdateNorm | None
     frozen: Mapping[str, str]
+    healed: HealedModel | None
 
 
-def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Loaded:
+def _load(recipe: Recipe, planned: Plan, ranks: Ranks, *, cache: Path | None, allow_code: bool) -> _Loaded:
     with ranks.together():  # what one rank cannot read, none trains on
-        loaded = load_for(recipe)
+        healed = load_healed(recipe, cache=cache, allow_code=allow_code) if recipe.heal is not None else None
+        loaded = load_for(recipe) if healed is None else healed.loaded
         selected, stored = planned.selected, next(loaded.model.parameters()).dtype
         # The base's values are taken down here, before masters are restored; only the rank that measures needs them.
         distance = (
@@ -212,7 +217,7 @@ def _load(recipe: Recipe, planned: Plan, ranks: Ranks) -> _Loaded:
         if recipe.lora is not None:
             adapt(loaded.model, planned.changing, lora=recipe.lora, seed=recipe.seed)
         set_masters(loaded.model, selected.names, masters=recipe.master_dtype)
-        return _Loaded(loaded, stored, distance, fingerprint_frozen(loaded.model, selected))
+        return _Loaded(loaded, stored, distance, fingerprint_frozen(loaded.model, selected), healed)
 
 
 def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:

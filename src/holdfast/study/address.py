@@ -18,14 +18,24 @@ WORDS_ONLY = ("cli", "report", "study", "plan", "interop")
 """Parts of the package whose code changes no number of a run."""
 
 
-def address(recipe: Recipe, spread: Spread = Spread(), *, base: str | None = None) -> str:  # noqa: B008  (frozen)
+def address(
+    recipe: Recipe,
+    spread: Spread = Spread(),  # noqa: B008  (frozen)
+    *,
+    base: str | None = None,
+    toward: str | None = None,
+) -> str:
     """Return 16 hex digits over the recipe, its processes, the base model's files, the user's data, and the code.
 
     Args:
         recipe, spread: Of the run.
         base: What stands for the model's files and its place, where they are not there yet.
+        toward: The same for the model that it is healed towards.
     """
     identity = recipe.identity()
+    if recipe.heal is not None:
+        source = base_fingerprint(recipe.heal["toward"]) if toward is None else toward
+        identity = {**identity, "heal": {**recipe.heal, "toward": source}}
     facts: dict[str, Any] = {
         "recipe": identity if base is None else {**identity, "model_name_or_path": None},
         "base": base_fingerprint(recipe.model_name_or_path) if base is None else base,

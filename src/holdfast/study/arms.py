@@ -32,6 +32,10 @@ class Start:
     step: int
     base: str
 
+    def folder(self, runs: Path) -> Path:
+        """Return the checkpoint's folder below the folder that studies share."""
+        return runs / self.address / f"checkpoint-{self.step}"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -44,6 +48,7 @@ class Arm:
         recipe: What is run.
         address: 16 hex digits of all that its numbers depend on; two studies with one address share the run.
         start: Where it goes on from; None: from its recipe's model as it is published.
+        toward: The checkpoint that its model is healed towards, if that is another arm's.
     """
 
     name: str
@@ -52,6 +57,12 @@ class Arm:
     recipe: Recipe
     address: str
     start: Start | None = None
+    toward: Start | None = None
+
+    @property
+    def needs(self) -> tuple[Start, ...]:
+        """The checkpoints of other arms that must be there before it runs."""
+        return tuple(need for need in (self.start, self.toward) if need is not None)
 
     @property
     def base(self) -> str:
@@ -73,14 +84,20 @@ def block_of(base: str | dict[str, Any], file: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Draft:
-    """An arm that is not checked yet; ``start`` is its point's ``starts_from``."""
+    """An arm that is not checked yet; ``start`` is its point's ``starts_from``, ``toward`` that of its ``heal``."""
 
     name: str
     labels: Mapping[str, str]
     seed: int
     values: Mapping[str, Any]
     start: Mapping[str, Any] | None
+    toward: Mapping[str, Any] | None
     where: str
+
+    @property
+    def needs(self) -> tuple[Mapping[str, Any], ...]:
+        """The checkpoints of other arms that it names."""
+        return tuple(need for need in (self.start, self.toward) if need is not None)
 
 
 def draft(
@@ -109,9 +126,12 @@ def draft(
         values = changed(values, own, source=where)
     values["seed"] = seed
     values.pop("output_dir", None)  # the study owns the folders
-    if start is not None and not (isinstance(start, Mapping) and start.keys() == {"arm", "step"}):
-        raise RecipeError(where, [Fault("starts_from", "takes arm and step", "{starts_from: {arm: sft, step: 40}}")])
-    return Draft(name, {axis: point for axis, point, _ in points if axis}, seed, values, start, where)
+    heal = values.get("heal")
+    toward = heal.get("toward") if isinstance(heal, Mapping) and not isinstance(heal.get("toward"), str) else None
+    for key, need in (("starts_from", start), ("heal.toward", toward)):
+        if need is not None and not (isinstance(need, Mapping) and need.keys() == {"arm", "step"}):
+            raise RecipeError(where, [Fault(key, "takes arm and step", f"{{{key}: {{arm: sft, step: 40}}}}")])
+    return Draft(name, {axis: point for axis, point, _ in points if axis}, seed, values, start, toward, where)
 
 
 def made_of(drafts: Sequence[Draft], *, spread: Spread, runs: Path, allow_code: bool) -> tuple[Arm, ...]:
@@ -121,40 +141,52 @@ def made_of(drafts: Sequence[Draft], *, spread: Spread, runs: Path, allow_code: 
     while len(found) < len(drafts):
         before = len(found)
         for place, draft in enumerate(drafts):
-            first = None if draft.start is None else made.get((str(draft.start["arm"]), draft.seed))
-            if place in found or (draft.start is not None and first is None):
+            if place in found or any((str(need["arm"]), draft.seed) not in made for need in draft.needs):
                 continue
-            found[place] = _arm(draft, first, spread=spread, runs=runs, allow_code=allow_code)
+            found[place] = _arm(draft, made, spread=spread, runs=runs, allow_code=allow_code)
             made.setdefault((draft.name, draft.seed), found[place])
         if len(found) == before:
             draft = next(draft for place, draft in enumerate(drafts) if place not in found)
-            assert draft.start is not None
+            lost = next(str(need["arm"]) for need in draft.needs if (str(need["arm"]), draft.seed) not in made)
+            where = "starts_from" if draft.start is not None and str(draft.start["arm"]) == lost else "heal.toward"
             names = list(dict.fromkeys(other.name for other in drafts))
-            raise RecipeError(
-                draft.where,
-                [Fault("starts_from", f"no arm before it: {draft.start['arm']!r}", suggest(draft.start["arm"], names))],
-            )
+            raise RecipeError(draft.where, [Fault(where, f"no arm before it: {lost!r}", suggest(lost, names))])
     return tuple(found[place] for place in range(len(drafts)))
 
 
-def _arm(draft: Draft, first: Arm | None, *, spread: Spread, runs: Path, allow_code: bool) -> Arm:
+def _arm(draft: Draft, made: Mapping[tuple[str, int], Arm], *, spread: Spread, runs: Path, allow_code: bool) -> Arm:
+    start = _start(draft, "starts_from", draft.start, made)
+    toward = _start(draft, "heal.toward", draft.toward, made)
     values = dict(draft.values)
-    if first is not None:
-        values["model_name_or_path"] = first.base  # of the same structure, and there before anything is trained
+    # Models of the same structure, which are there before anything is trained.
+    if start is not None:
+        values["model_name_or_path"] = start.base
+    if toward is not None:
+        values["heal"] = {**values["heal"], "toward": toward.base}
     recipe = check(values, source=draft.where, allow_code=allow_code)
-    if first is None or draft.start is None:
-        return Arm(draft.name, draft.labels, draft.seed, recipe, address(recipe, spread))
-    step = draft.start["step"]
-    _refuse_missing(first, step, where=draft.where)
-    folder = first.folder(runs) / f"checkpoint-{step}"
-    recipe = recipe.model_copy(update={"model_name_or_path": str(folder)})
-    start = Start(first.name, first.address, step, first.base)
     # What a run will leave is known by its address, before it has run.
-    own = address(recipe, spread, base=f"{first.address}, step {step}")
-    return Arm(draft.name, draft.labels, draft.seed, recipe, own, start)
+    stand_ins = {
+        key: f"{need.address}, step {need.step}" for key, need in (("base", start), ("toward", toward)) if need
+    }
+    if start is not None:
+        recipe = recipe.model_copy(update={"model_name_or_path": str(start.folder(runs))})
+    if toward is not None:
+        heal = {**(recipe.heal or {}), "toward": str(toward.folder(runs))}
+        recipe = recipe.model_copy(update={"heal": heal})
+    return Arm(draft.name, draft.labels, draft.seed, recipe, address(recipe, spread, **stand_ins), start, toward)
 
 
-def _refuse_missing(first: Arm, step: Any, *, where: str) -> None:
+def _start(
+    draft: Draft, where: str, need: Mapping[str, Any] | None, made: Mapping[tuple[str, int], Arm]
+) -> Start | None:
+    if need is None:
+        return None
+    first = made[str(need["arm"]), draft.seed]
+    _refuse_missing(first, need["step"], where=draft.where, key=where)
+    return Start(first.name, first.address, need["step"], first.base)
+
+
+def _refuse_missing(first: Arm, step: Any, *, where: str, key: str) -> None:
     """Raise unless the arm will have kept a checkpoint of this step."""
     every, last = first.recipe.save_steps, first.recipe.budget.steps
     reached = isinstance(step, int) and 0 < step <= (step if last is None else last)
@@ -162,7 +194,7 @@ def _refuse_missing(first: Arm, step: Any, *, where: str) -> None:
     if keeps and ((every and step % every == 0) or step == last):
         return
     fault = f"arm {first.name!r} keeps no checkpoint at step {step}"
-    raise RecipeError(where, [Fault("starts_from.step", fault, "Set its save_steps, and no save_total_limit.")])
+    raise RecipeError(where, [Fault(f"{key}.step", fault, "Set its save_steps, and no save_total_limit.")])
 
 
 def changed(values: Mapping[str, Any], changes: Point, *, source: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class ClusterRunner(Ledger):
                 others.
             RunFolderError: the study's folder is in use or cannot be written.
         """
-        if any(arm.start is not None for arm in self.study.arms):
+        if any(arm.needs for arm in self.study.arms):
             raise UserError(
                 "arms that start from others' checkpoints cannot be sent to a cluster yet: leave --cluster out"
             )

@@ -125,11 +125,11 @@ class Ledger:
                 "axes": dict(arm.labels),
                 "seed": arm.seed,
                 "status": self._outcome(arm).status,
-                **(
-                    {}
-                    if arm.start is None
-                    else {"start": {"arm": arm.start.arm, "step": arm.start.step, "base": arm.start.base}}
-                ),
+                **{
+                    key: {"arm": need.arm, "step": need.step, "base": need.base}
+                    for key, need in (("start", arm.start), ("toward", arm.toward))
+                    if need is not None
+                },
             }
             for arm in self.study.arms
         ]

@@ -72,7 +72,7 @@ class Runner(Ledger):
                     break
                 if self._lost_start(arm):
                     waiting.remove(arm)
-                    self.end(Outcome(arm, "failed", words=f"the arm that it starts from failed: {arm.start}"))
+                    self.end(Outcome(arm, "failed", words=f"an arm that it needs failed: {arm.needs}"))
                 elif self._has_start(arm) and not in_use(arm.folder(self.runs)):
                     waiting.remove(arm)
                     self._start(arm)
@@ -82,12 +82,12 @@ class Runner(Ledger):
             time.sleep(PAUSE)
 
     def _has_start(self, arm: Arm) -> bool:
-        """Whether the checkpoint that an arm goes on from is there, if it needs one."""
-        return arm.start is None or status_of(self.runs / arm.start.address) in ENDED
+        """Whether the checkpoints of other arms that an arm needs are there."""
+        return all(status_of(self.runs / need.address) in ENDED for need in arm.needs)
 
     def _lost_start(self, arm: Arm) -> bool:
-        first = None if arm.start is None else self.outcomes.get(arm.start.address)
-        return first is not None and first.status not in ENDED
+        found = [self.outcomes.get(need.address) for need in arm.needs]
+        return any(first is not None and first.status not in ENDED for first in found)
 
     def _start(self, arm: Arm) -> None:
         run = arm.folder(self.runs)
