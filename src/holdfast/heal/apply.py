@@ -18,13 +18,10 @@ from holdfast.heal.base import Edit, Place
 from holdfast.heal.healing import Healing
 from holdfast.models.compute import STORED
 from holdfast.models.pairs import Entry, ModelPair, Pair
-from holdfast.models.roles import Role
+from holdfast.models.roles import IN_BLOCKS
 from holdfast.selection import select
 from holdfast.spectral.cache import FactorCache
 from holdfast.spectral.update import Update
-
-IN_BLOCKS = frozenset({Role.ATTENTION, Role.CROSS_ATTENTION, Role.MLP, Role.ROUTER, Role.MIXER})
-"""Roles whose matrices a healer with the scope ``matrices`` is asked about unless a selection says otherwise."""
 
 
 class Effect(NamedTuple):

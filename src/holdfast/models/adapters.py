@@ -53,6 +53,23 @@ class Adapter(NamedTuple):
         return f"{self.path}.weight"
 
 
+class Change(NamedTuple):
+    """The parameters of ΔW = scale · B·A, of its transpose in a Conv1D.
+
+    Taken outside of `holdfast.models.compute.compute`, inside of which casts stand in their place.
+    """
+
+    b_OR: nn.Parameter
+    a_RI: nn.Parameter
+    scale: float
+    transposed: bool
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return two matrices whose product is ΔW as W lies, with graph."""
+        scaled_OR = self.scale * self.b_OR
+        return (self.a_RI.mT, scaled_OR.mT) if self.transposed else (scaled_OR, self.a_RI)
+
+
 def adapters(model: nn.Module) -> tuple[Adapter, ...]:
     """Return the adapters that `adapt` put into a model, in model order; none of a plain model."""
     found = []
@@ -161,6 +178,12 @@ def merged_weight(adapter: Adapter) -> Tensor:
         change = change.T
     # -0.0 + 0.0 would be 0.0.
     return torch.where(change == 0, weight.to(wide), weight.to(wide) + change).contiguous()
+
+
+def change_of(adapter: Adapter) -> Change:
+    """Return what an adapter learns."""
+    a, b = _matrices(adapter)
+    return Change(b.weight, a.weight, adapter.layer.scaling[NAME], type(adapter.layer.base_layer) is Conv1D)
 
 
 @contextmanager

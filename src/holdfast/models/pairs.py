@@ -20,7 +20,7 @@ from holdfast.errors import ModelError
 from holdfast.models.compute import STORED
 from holdfast.models.file_form import by_leaf, nearest, roles_in_files
 from holdfast.models.load import fetch
-from holdfast.models.roles import ParameterRole, Role
+from holdfast.models.roles import STACKED, ParameterRole, Role
 from holdfast.models.skeleton import skeleton
 from holdfast.models.tensors import TensorFolder
 
@@ -32,8 +32,6 @@ LOOKED_AT = 8
 LOOKED_AT_VALUES = 4_000_000
 """Values of each of them at most."""
 SHOWN = 3
-STACKED = frozenset({Role.MLP, Role.ROUTER})
-"""Roles whose tensors of three dimensions are stacks of matrices, one an expert."""
 
 
 @dataclass(frozen=True)

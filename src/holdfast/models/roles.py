@@ -46,6 +46,12 @@ class Role(StrEnum):
     PROJECTOR = "projector"
 
 
+IN_BLOCKS = frozenset({Role.ATTENTION, Role.CROSS_ATTENTION, Role.MLP, Role.ROUTER, Role.MIXER})
+"""Roles whose matrices stand in the decoder's blocks: those that what looks at singular vectors is about."""
+STACKED = frozenset({Role.MLP, Role.ROUTER})
+"""Roles whose tensors of three dimensions are stacks of matrices, one an expert."""
+
+
 @dataclass(frozen=True)
 class ParameterRole:
     """One tensor of a model. Tied names are one tensor, and one entry.
@@ -75,3 +81,11 @@ class ParameterRole:
     def n_parameters(self) -> int:
         """Number of scalars."""
         return math.prod(self.shape)
+
+    @property
+    def matrices(self) -> int:
+        """How many matrices it is: 1, the experts of a stack, or 0 for vectors and convolutions."""
+        stack = len(self.shape) == 3 and self.role in STACKED
+        if not (stack or len(self.shape) == 2) or min(self.shape[-2:]) <= 1:
+            return 0
+        return self.shape[0] if stack else 1
