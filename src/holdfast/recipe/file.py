@@ -101,19 +101,22 @@ _EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, reading ``1e-5`` as a number and refusing a key that is written twice."""
+    """PyYAML's safe loader, reading ``1e-5`` as a number and refusing a key that is written twice.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+    What a merge key (``<<: *anchor``) brings may be written again: the written one wins.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if isinstance(key, str | int | float | bool) and key in seen:
+            key = (str(key_node.tag), str(key_node.value))
+            if isinstance(key_node, yaml.ScalarNode) and key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is written twice", key_node.start_mark
+                    None, None, f"the key {key_node.value!r} is written twice", key_node.start_mark
                 )
-            if isinstance(key, str | int | float | bool):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+            seen.add(key)
+        return node
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
@@ -122,7 +125,12 @@ def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
 
 _Loader.add_constructor("!exponent", _float)
 _Loader.add_implicit_resolver("!exponent", _EXPONENT, list("-+0123456789"))
-_Loader.yaml_implicit_resolvers = {  # a run called 2026-01-31 is called that, and is no date
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+_TAKEN = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
+_Loader.yaml_implicit_resolvers = {  # a run called 2026-01-31 is called that, and is no date; `on` is a word
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TAKEN]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+# As in YAML 1.2. A switch takes yes, no, on and off all the same: the schema reads the words.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
