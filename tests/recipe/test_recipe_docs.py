@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from holdfast.recipe import Budget, Data, Decoding, Every, Recipe, Replay, SuiteSpec
+from holdfast.recipe import Budget, Data, Decoding, Every, Penalty, Recipe, Replay, SuiteSpec
 from holdfast.recipe.faults import SETTLED_ELSEWHERE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -23,6 +23,7 @@ SECTIONS = {
     "### `suites.<name>.decoding`": Decoding,
     "### `budget`": Budget,
     "### `evaluate_at`": Every,
+    "### `penalty`": Penalty,
 }
 
 

@@ -68,6 +68,7 @@ def show_plan(out: Console, plan: Plan) -> None:
             f"({plan.step.target_tokens:,.0f} learned), {plan.step.flops:.3g} FLOPs; in all {plan.total.flops:.3g}"
         )
     )
+    _show_penalty(out, plan)
     _show_replay(out, plan)
     _show_beforehand(out, plan)
     fits = ", ".join(f"{name} {_gigabytes(size)}" for name, size in plan.memory_of.items())
@@ -81,6 +82,15 @@ def show_plan(out: Console, plan: Plan) -> None:
     _show_suites(out, plan)
     for warning in plan.warnings:
         out.print(f"[yellow]warning[/]: {escape(warning)}")
+
+
+def _show_penalty(out: Console, plan: Plan) -> None:
+    asked, found = plan.recipe.penalty, plan.penalty
+    if asked is not None and found is not None:
+        out.print(
+            f"penalty on the update: {asked.name} of {len(found.names)} tensors, k {asked.k:g}, strength "
+            f"{asked.strength:g}, {100 * found.flops / plan.step.flops:.2g} % of the FLOPs of a step"
+        )
 
 
 def _show_replay(out: Console, plan: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from holdfast.members import build
@@ -16,7 +17,8 @@ from holdfast.plan.exposure import exposure_label
 from holdfast.plan.figures import Plan, SuitePlan, label_of, times
 from holdfast.plan.generating import Asked, GeneratesWith, caution, generates, generates_with
 from holdfast.plan.in_common import Common
-from holdfast.plan.memory import Memory, Shape, activation_bytes, estimate
+from holdfast.plan.memory import BYTES, Memory, Shape, activation_bytes, estimate
+from holdfast.plan.penalized import penalized, penalty_bytes, penalty_plan
 from holdfast.plan.steps import Survey, reference_steps
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
@@ -64,6 +66,8 @@ def plan(
     shared = shared if shared is not None else Common(allow_code)
     bones, parameters, text_only = shared.skeleton(recipe), shared.parameters(recipe), shared.text_only(recipe)
     learning = shared.learning(recipe)
+    matrices = penalized(recipe, parameters, learning.changing)
+    penalty = penalty_plan(recipe, matrices, num_processes=num_processes)
     selected, plain = learning.selected, recipe.model_copy(update={"lora": None})
     reference = select(parameters, parse(recipe.budget.reference), text_only=text_only)
     source, per_step = shared.source(recipe), shared.rows_per_step(recipe, num_processes=num_processes)
@@ -79,13 +83,14 @@ def plan(
             steps = plan_steps(recipe.budget.match, spends.less(before), read.mean)
         read = shared.survey(recipe, steps, names=selected.names, num_processes=num_processes)
     beforehand = shared.beforehand(recipe, steps, num_processes=num_processes)
-    devices = num_processes if sharded and recipe.lora is None else 1  # adapters are not sharded
+    adapted = recipe.lora is not None or recipe.penalty is not None
+    devices = num_processes if sharded and not adapted else 1  # neither adapters nor penalties are sharded
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     method = build("method", recipe.method, METHODS, allow_code=allow_code)
     with_base = asks_base(objective) or (plays(method) and method.asks_base) or bool(recipe.kl_rows)
     needs = functools.partial(_memory, recipe, bones, parameters, with_base=with_base, read=read, devices=devices)
     memory_of = {
-        preset: needs(select(parameters, parse(preset), text_only=text_only)).fits_gb
+        preset: needs(chosen := select(parameters, parse(preset), text_only=text_only), chosen.names).fits_gb
         for preset, roles_of in PRESETS.items()
         if any(parameter.role in roles_of for parameter in parameters)
     }
@@ -97,6 +102,7 @@ def plan(
         recipe=recipe,
         selected=selected,
         changing=learning.changing,
+        penalty=penalty,
         whole=select(parameters, parse("full"), text_only=text_only).names,
         steps=steps,
         step=read.mean,
@@ -107,7 +113,7 @@ def plan(
         rows=len(source),
         processes=num_processes,
         generates_with=who,
-        memory=needs(selected),
+        memory=needs(selected, learning.changing),
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
         suites=suites,
@@ -125,20 +131,21 @@ def _memory(
     bones: Skeleton,
     parameters: Sequence[ParameterRole],
     selected: Selected,
+    changing: Sequence[str],
     *,
     with_base: bool,
     read: Survey,
     devices: int,
 ) -> Memory:
-    computed = _computed(recipe, bones)
+    stored, computed = _loaded_dtype(recipe, bones), _computed(recipe, bones)
     blocks = Counter[tuple[bool, int | None]]()
     for parameter in parameters:
         blocks[parameter.role in TOWERS, parameter.layer] += parameter.n_parameters
     outside = sum(count for (_, layer), count in blocks.items() if layer is None)
     largest = max((count for (_, layer), count in blocks.items() if layer is not None), default=0)
-    return estimate(
+    needed = estimate(
         Shape(selected.n_total, selected.n_parameters, largest_block=largest, outside=outside),
-        stored=_loaded_dtype(recipe, bones),
+        stored=stored,
         computed=computed,
         masters=recipe.master_dtype,
         with_base=with_base,
@@ -147,6 +154,8 @@ def _memory(
         ),
         devices=devices,
     )
+    kept = penalty_bytes(recipe, penalized(recipe, parameters, changing), stored=BYTES.get(stored, 2))
+    return replace(needed, penalty=kept)
 
 
 def _loaded_dtype(recipe: Recipe, bones: Skeleton) -> str:

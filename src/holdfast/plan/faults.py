@@ -24,6 +24,7 @@ from holdfast.models import find, peft_extra
 from holdfast.objectives import OBJECTIVES
 from holdfast.plan.generating import generating_faults
 from holdfast.plan.method_faults import method_faults
+from holdfast.plan.penalty_faults import penalty_faults
 from holdfast.plan.replay_faults import replay_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
@@ -63,6 +64,8 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *_named_faults("method", "method", values.get("method"), METHODS, allow_code),
         *method_faults(values),
         *_named_faults("objective", "objective", values.get("objective"), OBJECTIVES, allow_code),
+        *penalty_faults(values),
+        *_selection_faults("penalty.on", _block(values.get("penalty")).get("on")),
         *_selection_faults("trainable", values.get("trainable")),
         *_lora_faults(values),
         *generating_faults(values),

@@ -40,6 +40,18 @@ class SuitePlan(NamedTuple):
     exposure: Exposure
 
 
+class PenaltyPlan(NamedTuple):
+    """What a penalty on the update is about.
+
+    Attributes:
+        names: Of the tensors, in the plain model.
+        flops: That a step spends on it, over all processes.
+    """
+
+    names: tuple[str, ...]
+    flops: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """The figures of one run.
@@ -48,6 +60,7 @@ class Plan:
         recipe: What was planned.
         selected: What learns.
         changing: Names, in the plain model, of the tensors that training changes: those that learn, or are adapted.
+        penalty: What a penalty on the update is about; None without one.
         whole: Names of all tensors that ``full`` would train: what the distance from the base is relative to.
         steps: Optimizer steps of this run.
         step: What one mean step spends.
@@ -69,6 +82,7 @@ class Plan:
     recipe: Recipe
     selected: Selected
     changing: tuple[str, ...]
+    penalty: PenaltyPlan | None
     whole: tuple[str, ...]
     steps: int
     step: Spent
@@ -122,6 +136,9 @@ class Plan:
                 if matched is None
                 else {"depth": matched.depth, "layers": list(matched.layers), "mismatch": matched.mismatch},
             },
+            "penalty": None
+            if self.penalty is None
+            else {"tensors": len(self.penalty.names), "flops_per_step": self.penalty.flops},
             "steps": self.steps,
             "steps_read": self.steps_read,
             "flops_per_step": self.step.flops,
@@ -148,6 +165,7 @@ class Plan:
                 "activations": self.memory.activations,
                 "gathered": self.memory.gathered,
                 "measuring": self.memory.measuring,
+                "penalty": self.memory.penalty,
                 "devices": self.memory.devices,
                 "total": self.memory.total,
                 "fits_gb": self.memory.fits_gb,

@@ -217,6 +217,7 @@ class Common:
     def survey(self, recipe: Recipe, steps: int, *, names: Sequence[str], num_processes: int) -> Survey:
         """Return what ``steps`` steps of a recipe spend when ``names`` learn."""
         from holdfast.data.batches import Batches
+        from holdfast.plan.penalized import penalized, penalty_flops
         from holdfast.plan.steps import survey
 
         def batches(process: int) -> Batches:
@@ -231,6 +232,9 @@ class Common:
                 share_prefixes=self.share_prefixes(recipe),
             )
 
+        adapted = recipe.lora is not None and bool(names)
+        changing = self.learning(recipe).changing if adapted else names
+        beside = penalty_flops(recipe, penalized(recipe, self.parameters(recipe), changing)) * num_processes
         shape = [recipe.seed, recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps, num_processes]
         return self._once(
             [
@@ -241,6 +245,7 @@ class Common:
                 *shape,
                 recipe.objective,
                 recipe.method,
+                beside,
                 steps,
                 *names,
             ],
@@ -248,6 +253,7 @@ class Common:
                 [batches(process) for process in range(num_processes)],
                 steps,
                 price=self.price(recipe, names),
+                beside=beside,
             ),
         )
 

@@ -53,6 +53,7 @@ class Memory:
             block's gradients.
         measuring: Sharded only: the whole model in the compute dtype, as moments gather it; not beside activations.
         base: The untrained model, for objectives that ask it; whole on every device.
+        penalty: What a penalty on the update keeps of the base, and computes at a time.
         devices: Over how many the run is sharded.
     """
 
@@ -62,13 +63,14 @@ class Memory:
     gathered: int = 0
     measuring: int = 0
     base: int = 0
+    penalty: int = 0
     devices: int = 1
 
     @property
     def total(self) -> int:
         """All of it, with a reserve of 15 %; the caches of answers that moments write are not counted."""
         passing = max(self.activations + self.gathered, self.measuring)
-        return round((self.weights + self.training + self.base + passing) * RESERVE)
+        return round((self.weights + self.training + self.base + self.penalty + passing) * RESERVE)
 
     @property
     def fits_gb(self) -> int | None:

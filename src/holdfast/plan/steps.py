@@ -38,13 +38,14 @@ class Survey:
     mean: Spent
 
 
-def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice) -> Survey:
+def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice, beside: int = 0) -> Survey:
     """Read the steps of a run, or at most `ROWS_READ` rows' worth of them, evenly spaced; keeps none in memory.
 
     Args:
         batches: Of each process of the run.
         total: Steps of the run; of none the first is read, to price it.
         price: What the model costs.
+        beside: FLOPs of a step, over all processes, that do not depend on its rows.
     """
     from holdfast.data.order import epoch_length
     from holdfast.train.budget import Spent
@@ -59,7 +60,7 @@ def survey(batches: Sequence[Batches], total: int, *, price: Cost | PlayPrice) -
             one.seek({"epoch": first // size, "index": first % size})
             step += one.next_step()
         largest = max(largest, *(batch.n_computed for batch in step))
-        spent = spent.plus(price.spent([batch.token_tensors() for batch in step]))
+        spent = spent.plus(price.spent([batch.token_tensors() for batch in step])).plus({"flops": beside})
     mean = Spent(**{name: value / count for name, value in spent.to_json().items()})
     return Survey(total, count, largest, mean)
 

@@ -3,7 +3,20 @@
 from holdfast.recipe.faults import keys_at, nearly, schema_faults, suggest
 from holdfast.recipe.file import assigned, override, parse_yaml, read
 from holdfast.recipe.in_words import replay_in_words
-from holdfast.recipe.schema import Budget, Count, Data, Decoding, DType, Every, Lora, Purpose, Recipe, Replay, SuiteSpec
+from holdfast.recipe.schema import (
+    Budget,
+    Count,
+    Data,
+    Decoding,
+    DType,
+    Every,
+    Lora,
+    Penalty,
+    Purpose,
+    Recipe,
+    Replay,
+    SuiteSpec,
+)
 
 __all__ = [
     "Budget",
@@ -13,6 +26,7 @@ __all__ = [
     "Decoding",
     "Every",
     "Lora",
+    "Penalty",
     "Purpose",
     "Recipe",
     "Replay",

@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel
 
 from holdfast.errors import Fault, did_you_mean
-from holdfast.recipe.schema import Budget, Data, Decoding, Every, Lora, Recipe, Replay, SuiteSpec
+from holdfast.recipe.schema import Budget, Data, Decoding, Every, Lora, Penalty, Recipe, Replay, SuiteSpec
 
 SETTLED_ELSEWHERE = {
     "max_steps": "write budget: {steps: N}",
@@ -105,6 +105,8 @@ def keys_at(path: Sequence[str]) -> tuple[str, ...]:
             block = Every
         case ("lora",):
             block = Lora
+        case ("penalty",):
+            block = Penalty
         case ("suites", _):
             block = SuiteSpec
         case ("suites", _, "decoding"):
@@ -180,4 +182,4 @@ def _misspelled(path: tuple[str, ...], values: Mapping[str, Any]) -> bool:
 
 def _is_branch(part: str) -> bool:
     """Whether a part of pydantic's location names a branch of a union and no key of the user's."""
-    return part in {"Every", "str"} or part.startswith(("literal[", "dict[", "list[", "constrained"))
+    return part in {"Every", "str", "int", "float"} or part.startswith(("literal[", "dict[", "list[", "constrained"))

@@ -187,6 +187,25 @@ class Lora(_Closed):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class Penalty(_Closed):
+    """A term of the loss beside any objective: how much an update D = W − W_0 has to do with the base's directions.
+
+    Attributes:
+        name: ``union``: ‖D‖² − ‖(I − P) D (I − Q)‖², all that touches the base's first singular directions on either
+            side. ``core``: ‖P D Q‖², what maps them onto one another, alone (RPSFT).
+        k: Directions: a share of a matrix's smaller side in (0, 1], or a number of them.
+        strength: Times the term; 0 measures it and changes nothing.
+        normalize: Relative to each matrix's ‖W_0‖², and the mean over matrices; else their sum, as published.
+        on: Which of the matrices that learn, as ``trainable`` says it; None: all in the decoder's blocks.
+    """
+
+    name: Literal["union", "core"]
+    k: float | int = 0.2
+    strength: Annotated[float, Field(ge=0)] = 1.0
+    normalize: bool = True
+    on: str | dict[str, Any] | None = None
+
+
 class Every(_Closed):
     """Moments at a fixed distance."""
 
@@ -209,6 +228,7 @@ class Recipe(_Closed):
     trainable: str | dict[str, Any] = "full"
     lora: Lora | None = None
     objective: str | dict[str, Any] = "nll"
+    penalty: Penalty | None = None
     normalize: Literal["tokens", "examples", "weights"] = "tokens"
     data: Data
     suites: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], SuiteSpec] = Field(default_factory=dict)
@@ -272,6 +292,8 @@ class Recipe(_Closed):
             values.pop("kl_rows")
         if self.heal is None:
             values.pop("heal")
+        if self.penalty is None:
+            values.pop("penalty")
         return values
 
     def hash(self) -> str:

@@ -27,6 +27,7 @@ from holdfast.models.compute import dtype_named, recompute_activations, set_mast
 from holdfast.models.durable import write_json
 from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
+from holdfast.objectives.subspace_penalty import SHARDED
 from holdfast.plan import Plan, plan
 from holdfast.recipe import Recipe
 from holdfast.records import Record
@@ -35,6 +36,7 @@ from holdfast.run.answering import answering
 from holdfast.run.healing import HealedModel, load_healed
 from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
+from holdfast.run.penalizing import with_penalty
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
@@ -92,6 +94,8 @@ def run(
     ranks = processes()
     if recipe.lora is not None and sharded():
         raise UserError("lora: a model with adapters cannot be sharded (FSDP) yet; run it in one process or in DDP")
+    if recipe.penalty is not None and sharded():
+        raise UserError(SHARDED)
     progress = progress if progress is not None and ranks.is_main else Silent()
     with ExitStack() as held:
         with ranks.together():
@@ -160,7 +164,8 @@ def _carry_out(
     model = spread(loaded.model, accelerator, compute_dtype=settings.compute_dtype)
     made = maker.make(model)
     before = Spent().plus(made.spent).plus({} if healed is None else {"flops": healed.flops})
-    loop = Loop(model, made.method, settings=settings, accelerator=accelerator, spent=before)
+    method = with_penalty(maker.start, made.method)  # before masters are restored
+    loop = Loop(model, method, settings=settings, accelerator=accelerator, spent=before)
     signal = None if recipe.stop is None else signal_of(recipe.stop, allow_code=allow_code)
     observer = Observer(
         recipe=recipe,
