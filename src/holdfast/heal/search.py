@@ -8,7 +8,6 @@ choice has read. Nothing is written: each candidate is made in memory and asked.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from holdfast.models.pairs import ModelPair
 from holdfast.recipe import Recipe
 from holdfast.records import Sample
 from holdfast.report import heal_page
+from holdfast.report.matching import strength_at
 from holdfast.spectral.cache import FactorCache
 
 Results = Mapping[str, SuiteResult]
@@ -159,23 +159,6 @@ def told(found: Search, *, base: str, tuned: str) -> heal_page.Found:
         beside={label: healing(one) for label, one in beside.items() if one is not None},
         id_budget=found.id_budget,
     )
-
-
-def strength_at(line: Sequence[tuple[float, float]], cost: float) -> float:
-    """Return the largest strength at which interpolation loses ``cost``: the line between points read backwards.
-
-    Args:
-        line: Strength and loss, by strength.
-        cost: Loss to come to; beyond all of them it is the strength of the last point.
-
-    Example:
-        >>> strength_at([(0.0, 0.0), (0.5, 0.1), (1.0, 0.9)], 0.5)
-        0.75
-    """
-    for (low, first), (high, second) in reversed(list(itertools.pairwise(line))):
-        if min(first, second) <= cost <= max(first, second):
-            return high if first == second else low + (high - low) * (cost - first) / (second - first)
-    return line[-1][0] if cost > line[-1][1] else line[0][0]
 
 
 def _plain(one: Tried) -> bool:

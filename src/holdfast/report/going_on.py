@@ -11,6 +11,7 @@ from holdfast.records import Estimate
 from holdfast.report import over_seeds
 from holdfast.report.compare import Arm
 from holdfast.report.groups import Section, method_of
+from holdfast.report.healed import heal_of
 from holdfast.report.run_data import RunData
 
 REINFORCED = ("ppo", "grpo")
@@ -44,7 +45,11 @@ def found(section: Section) -> tuple[Arm | None, list[Pair]]:
     tuned = next((arm for arm in arms if arm.name in names or arm.runs[0].name in names), None)
     if tuned is None:
         return None, []
-    more = [arm for arm in arms if method_of(arm.runs[0]) not in REINFORCED and arm is not tuned]
+    more = [
+        arm
+        for arm in arms
+        if method_of(arm.runs[0]) not in REINFORCED and arm is not tuned and heal_of(arm.runs[0]) is None
+    ]
     pairs = [Pair(_step(arm), arm, tuple(one for one in more if _step(one) == _step(arm))) for arm in rewarded]
     return tuned, sorted(pairs, key=lambda pair: pair.step)
 

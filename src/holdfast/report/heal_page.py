@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from holdfast.records import Sample
 from holdfast.report import words
 from holdfast.report.drawing import COLORS, FAINT, INK, MARKERS, new_figure, settle, style
-from holdfast.report.publishing import drawn, page_path, publish, template
 from holdfast.report.pairing import Both, both, compared
+from holdfast.report.publishing import drawn, page_path, publish, template
 from holdfast.report.tables import Table
 from holdfast.statistics import Paired
 
