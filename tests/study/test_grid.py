@@ -96,6 +96,19 @@ def test_flags_win_over_axes_and_reach_every_arm_and_suite(tmp_path: Path) -> No
     assert [suite.size for suite in found.arms[0].recipe.suites.values()] == [7, 7]
 
 
+def test_the_quick_version_leaves_out_the_arms_that_it_excludes(tmp_path: Path) -> None:
+    quick = {"exclude": [{"trainable": "mlp"}]}
+    file = study(
+        tmp_path, axes={"trainable": ["full", "attention", "mlp"]}, exclude=[{"trainable": "full"}], quick=quick
+    )
+    assert [arm.name for arm in load(file).arms] == ["attention", "mlp"]
+    assert [arm.name for arm in load(file, quick=True).arms] == ["attention"]
+    with pytest.raises(RecipeError, match="fits no arm.*mpl"):
+        load(study(tmp_path, axes={"trainable": ["full"]}, quick={"exclude": [{"trainable": "mpl"}]}), quick=True)
+    with pytest.raises(RecipeError, match="exclude"):
+        load(study(tmp_path, axes={"trainable": ["full"]}, quick={"exclude": 3}), quick=True)
+
+
 def test_the_quick_version_changes_what_the_file_says_it_changes(tmp_path: Path) -> None:
     file = study(tmp_path, axes={"trainable": ["full", "mlp"]}, seeds=[0, 1], quick={"seeds": [3], "budget.steps": 2})
     assert {(arm.seed, arm.recipe.budget.steps) for arm in load(file, quick=True).arms} == {(3, 2)}

@@ -13,7 +13,7 @@
     jobs: auto                                 # runs at a time
     processes_per_run: 1                       # of more than one: data-parallel, or sharded (FSDP 2)
     sharded: false
-    quick: {seeds: [0], budget.steps: 20, suites.*.size: 40}      # what `--quick` changes in every arm
+    quick: {seeds: [0], budget.steps: 20, suites.*.size: 40}      # what `--quick` changes in every arm; `exclude` too
     notes: ["What the study is for, in words that go into the report."]
 
 Every point of every axis meets every other; a study of hand-picked arms has one axis. A point that names a ``recipe``
@@ -99,7 +99,8 @@ def load(
     Args:
         file: A YAML file; see the module docstring.
         runs: The folder that studies share: where checkpoints of arms will be.
-        assignments: ``key=value`` changes of every arm, which win over the file; ``seeds`` too.
+        assignments: ``key=value`` changes of every arm, which win over the file; ``seeds`` too. ``exclude`` leaves out
+            further arms.
         quick: Whether the file's ``quick`` block changes every arm, for a small version of the study.
         allow_code: Whether recipes may name outside code.
 
@@ -113,7 +114,9 @@ def load(
         raise RecipeError(source, [Fault("quick", "is missing: this study has no small version")])
     last = {**(study.quick if quick else {}), **assigned(assignments, source=source)}
     seeds = last.pop("seeds", study.seeds)
-    _validated({**values, "seeds": seeds}, source)
+    further = last.pop("exclude", [])
+    exclude = [*study.exclude, *(further if isinstance(further, list) else [further])]
+    study = _validated({**values, "seeds": seeds, "exclude": exclude}, source)
     spread = Spread(study.processes_per_run, study.sharded)
     if spread.sharded and spread.processes == 1:
         raise RecipeError(source, [Fault("sharded", "needs several processes", "Set processes_per_run.")])
