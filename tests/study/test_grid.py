@@ -103,7 +103,7 @@ def test_the_quick_version_leaves_out_the_arms_that_it_excludes(tmp_path: Path) 
     )
     assert [arm.name for arm in load(file).arms] == ["attention", "mlp"]
     assert [arm.name for arm in load(file, quick=True).arms] == ["attention"]
-    with pytest.raises(RecipeError, match="fits no arm.*mpl"):
+    with pytest.raises(RecipeError, match=r"fits no arm.*mpl"):
         load(study(tmp_path, axes={"trainable": ["full"]}, quick={"exclude": [{"trainable": "mpl"}]}), quick=True)
     with pytest.raises(RecipeError, match="exclude"):
         load(study(tmp_path, axes={"trainable": ["full"]}, quick={"exclude": 3}), quick=True)
