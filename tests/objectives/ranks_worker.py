@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -16,9 +17,15 @@ import tiny_models
 from holdfast.data.batches import collate
 from holdfast.data.encode import Encoded
 from holdfast.data.prefixes import shared_prefixes
+from holdfast.models.ranks import Ranks
 from holdfast.objectives.dft import DFT
 from holdfast.objectives.engine import Engine
 from holdfast.objectives.nll import NLL
+from holdfast.objectives.subspace_penalty import penalty_on
+from holdfast.recipe import Penalty
+from holdfast.spectral.cache import FactorCache
+from holdfast.train.method import MicroLoss
+from holdfast.train.penalized import LOGGED, Penalized
 
 
 def wrapped(model, kind):
@@ -79,12 +86,55 @@ def compare_shared(kind: str) -> None:
     report(f"shared_{kind}", model, loss, expected_loss, expected)
 
 
+def compare_penalized() -> None:
+    """A penalty that every rank computes whole, with its step's first micro-batch, is in the step once."""
+    batch, losses, found = ragged(rows=4), [], []
+    for alone in (True, False):
+        model = tiny_models.build("llama")
+        forward = model if alone else wrapped(model, "ddp")
+        cuts = split(batch, 1)
+        step = cuts if alone else cuts[2 * dist.get_rank() :][:2]
+        names = [name for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+        penalty = penalty_on(model, names, Penalty(name="union", strength=1e4), cache=FactorCache(None))
+        with torch.no_grad():
+            for name in names:
+                model.get_parameter(name).mul_(1.01)
+        engine = Engine(model, NLL(), forward=forward)
+        method = Penalized(Given(engine, step), penalty, Ranks() if alone else Ranks.here())
+        totals, told = engine.totals(step), torch.zeros(())
+        if alone:
+            totals = replace(totals, tokens=totals.tokens // 2, ranks=1)  # both ranks counted these four rows
+        for number, part in enumerate(method.next_step()):
+            with nullcontext() if alone or number == len(step) - 1 else forward.no_sync():
+                out = method.loss(part, totals)
+                out.loss.backward()
+            told += out.sums.get(LOGGED, 0.0)
+        losses.append(told)
+        found.append({name: p.grad for name, p in model.named_parameters()})
+    report("penalized_ddp", model, losses[1], float(losses[0]), found[0])
+
+
+@dataclass
+class Given:
+    """A method whose micro-batches are given."""
+
+    engine: Engine
+    step: list
+
+    def next_step(self):
+        return self.step
+
+    def loss(self, part, totals):
+        return MicroLoss(self.engine.loss(part, totals).loss, {})
+
+
 def rank(number: int, store: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
     compare("ddp", "llama")
     compare("fsdp", "qwen2")  # a tied head
     compare_shared("ddp")
     compare_shared("fsdp")
+    compare_penalized()
     dist.destroy_process_group()
 
 

@@ -21,5 +21,5 @@ def test_two_ranks_give_the_gradient_of_one_process_under_ddp_and_fsdp(tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found = dict(re.findall(r"^(\w+) (\S+e\S+)$", done.stdout, re.MULTILINE))
-    assert found.keys() == {"ddp", "fsdp", "shared_ddp", "shared_fsdp"}, done.stdout
+    assert found.keys() == {"ddp", "fsdp", "shared_ddp", "shared_fsdp", "penalized_ddp"}, done.stdout
     assert all(float(worst) < 1e-5 for worst in found.values()), found
