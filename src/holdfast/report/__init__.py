@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from holdfast.report import groups
 from holdfast.report.card import write_card
 from holdfast.report.exporting import write as write_records
+from holdfast.report.healed import heal_of
 from holdfast.report.load import load_runs
 from holdfast.report.run_data import RunData
 from holdfast.report.tables import Table, table
@@ -34,9 +35,10 @@ def write(
 ) -> Path:
     """Write the page that fits and PNG copies of its figures, and return the page's path.
 
-    Runs of several tasks or base models, and compact records, get a study's page (`holdfast.report.study_page`), any
-    other runs one that also shows answers (`holdfast.report.page`). The same runs give the same bytes. Both pages are
-    imported late: matplotlib takes half a second, which printing a table must not pay.
+    Runs of several tasks or base models, runs that heal, and compact records, get a study's page
+    (`holdfast.report.study_page`), any other runs one that also shows answers (`holdfast.report.page`). The same runs
+    give the same bytes. Both pages are imported late: matplotlib takes half a second, which printing a table must not
+    pay.
 
     Args:
         source: Runs, or where `load_runs` finds them.
@@ -52,7 +54,8 @@ def write(
     from holdfast.report import page, study_page
 
     runs = _runs(source)
-    if any(run.records for run in runs) and (len(groups.sections(runs)) > 1 or not any(run.has_texts for run in runs)):
+    many = len(groups.sections(runs)) > 1 or any(heal_of(run) is not None for run in runs)
+    if any(run.records for run in runs) and (many or not any(run.has_texts for run in runs)):
         return study_page.write(runs, output, title=title, judged=judged)
     return page.write(runs, output, title=title, date=date)
 

@@ -22,6 +22,7 @@ from holdfast.report.sections import (
     remedies,
     replies,
     restoration,
+    rounding,
     stability,
 )
 from holdfast.report.sections.base import Part
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[Section], Part | None]] = {
     "stability": stability.part,
     "confusion": confusion.part,
     "replies": replies.part,
+    "rounding": rounding.part,
     "costs": costs.part,
 }
 
