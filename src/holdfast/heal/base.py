@@ -95,3 +95,14 @@ class Healer(Protocol):
             update: Of one matrix; a vector or any other tensor comes as one row, and only ``share`` makes sense there.
             place: Where it stands.
         """
+
+
+@runtime_checkable
+class Blend(Healer, Protocol):
+    """A healer that takes back a share of the update that depends on the place alone, not on any value.
+
+    What it does is elementwise, so the engine works on pieces of a tensor and never holds a whole one.
+    """
+
+    def share_at(self, place: Place) -> float:
+        """Return the share of D that strength 1 takes back there; `edit` returns the same."""

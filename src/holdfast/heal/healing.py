@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,14 @@ class Healing:
             raise ValueError(f"undo must lie in [0, 1], got {self.undo!r}")
         if self.undo is not None and self.strength != 1.0:
             raise ValueError("give a strength or what is to be undone, not both")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `healing_of` reads as this healing."""
+        healer: Any = self.healer
+        place = f"{type(healer).__module__}:{type(healer).__qualname__}"
+        name = next((name for name, target in HEALERS.items() if target == place), place)
+        how: dict[str, Any] = {"strength": self.strength} if self.undo is None else {"undo": self.undo}
+        return {"name": name, **dataclasses.asdict(healer), **how, **({"on": self.on.to_json()} if self.on else {})}
 
 
 def healing_of(spec: str | Mapping[str, Any], *, allow_code: bool = False) -> Healing:

@@ -25,6 +25,10 @@ class Interpolate:
 
     scope: ClassVar[Scope] = "everything"
 
-    def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (alike everywhere)
+    def share_at(self, place: Place) -> float:  # noqa: ARG002  (alike everywhere)
+        """Return 1."""
+        return 1.0
+
+    def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (a share of it)
         """Return the whole of D."""
-        return Edit(share=1.0)
+        return Edit(share=self.share_at(place))

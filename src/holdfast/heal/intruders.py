@@ -34,9 +34,9 @@ class Intruders:
     scope: ClassVar[Scope] = "matrices"
 
     def __post_init__(self) -> None:
-        if self.top < 1 or not 0 < self.epsilon <= 1 or not 0 <= self.scale < 1:
+        if not isinstance(self.top, int) or self.top < 1 or not 0 < self.epsilon <= 1 or not 0 <= self.scale < 1:
             raise ValueError(
-                "top must be at least 1, epsilon in (0, 1] and scale in [0, 1), "
+                "top must be a whole number of at least 1, epsilon in (0, 1] and scale in [0, 1), "
                 f"got {self.top!r}, {self.epsilon!r} and {self.scale!r}"
             )
 

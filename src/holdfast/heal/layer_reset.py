@@ -38,11 +38,15 @@ class LayerReset:
         if self.position not in ("first", "middle", "last"):
             raise ValueError(f"position must be first, middle or last, got {self.position!r}")
 
+    def share_at(self, place: Place) -> float:
+        """Return 1 in the chosen blocks, 0 elsewhere."""
+        if place.layer is None:
+            return float(self.ends and place.role in ENDS)
+        return float(place.layer in self.blocks(place.layers))
+
     def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (the whole of it, or none)
         """Return all of D in the chosen blocks, none elsewhere."""
-        if place.layer is None:
-            return Edit(share=float(self.ends and place.role in ENDS))
-        return Edit(share=float(place.layer in self.blocks(place.layers)))
+        return Edit(share=self.share_at(place))
 
     def blocks(self, layers: int) -> range:
         """Return the chosen ones of so many blocks."""

@@ -17,7 +17,8 @@ class LiNeS:
 
         W_healed = W_base + λ_l D ,      λ_l = alpha + beta · l / (L − 1) ,  l = 0 … L − 1
 
-    Embeddings count as the first block, the final norm and the head as the last.
+    Embeddings count as the first block; the final norm, the head and whatever else stands outside of the decoder's
+    blocks as the last.
 
     Args:
         alpha: Share kept in the first block, in [0, 1].
@@ -35,10 +36,14 @@ class LiNeS:
         if not 0 <= self.alpha <= 1 or not 0 <= self.alpha + self.beta <= 1:
             raise ValueError(f"alpha and alpha + beta must lie in [0, 1], got {self.alpha!r} and {self.beta!r}")
 
-    def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (a share of it)
-        """Return 1 − λ of the update."""
+    def share_at(self, place: Place) -> float:
+        """Return 1 − λ."""
         if place.layer is None:
             depth = 0.0 if place.role == "embedding" else 1.0
         else:
             depth = place.layer / max(1, place.layers - 1)
-        return Edit(share=1.0 - self.alpha - self.beta * depth)
+        return 1.0 - (self.alpha + self.beta * depth)
+
+    def edit(self, update: Update, place: Place) -> Edit:  # noqa: ARG002  (a share of it)
+        """Return 1 − λ of the update."""
+        return Edit(share=self.share_at(place))

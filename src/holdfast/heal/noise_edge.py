@@ -31,7 +31,7 @@ class NoiseEdge:
     scope: ClassVar[Scope] = "matrices"
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
+        if not self.scale > 0:
             raise ValueError(f"scale must be above 0, got {self.scale!r}")
         if self.keep not in ("signal", "bulk"):
             raise ValueError(f"keep must be signal or bulk, got {self.keep!r}")

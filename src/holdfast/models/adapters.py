@@ -220,7 +220,7 @@ def write_adapters(folder: Path, model: Any, *, base: str | None) -> None:
     """
     folder.mkdir()
     tensors = {
-        f"base_model.model.{adapter.path}.{kind}.weight": part.weight.detach().cpu().contiguous()
+        peft_name(adapter.path, kind): part.weight.detach().cpu().contiguous()
         for adapter in adapters(model)
         for kind, part in zip(("lora_A", "lora_B"), _matrices(adapter), strict=True)
     }
@@ -228,7 +228,42 @@ def write_adapters(folder: Path, model: Any, *, base: str | None) -> None:
     write_file(
         folder / "adapter_model.safetensors", specs, tensors=iter(sorted(tensors.items())), metadata={"format": "pt"}
     )
-    facts = model.peft_config[NAME].to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
+    _write_config(folder, model.peft_config[NAME], base=base)
+
+
+def peft_name(path: str, kind: str) -> str:
+    """Return PEFT's name for a factor of the layer at ``path`` in its files."""
+    return f"base_model.model.{path}.{kind}.weight"
+
+
+def write_peft_config(
+    folder: Path,
+    *,
+    base: str | None,
+    r: int,
+    lora_alpha: int,
+    target_modules: str | list[str],
+    fan_in_fan_out: bool,
+    rank_pattern: dict[str, int],
+    alpha_pattern: dict[str, int],
+) -> None:
+    """Write PEFT's configuration of adapters for a causal language model; arguments are PEFT's."""
+    import peft
+
+    config = peft.LoraConfig(
+        r=r,
+        lora_alpha=lora_alpha,
+        target_modules=target_modules,
+        fan_in_fan_out=fan_in_fan_out,
+        rank_pattern=rank_pattern,
+        alpha_pattern=alpha_pattern,
+        task_type="CAUSAL_LM",
+    )
+    _write_config(folder, config, base=base)
+
+
+def _write_config(folder: Path, config: Any, *, base: str | None) -> None:
+    facts = config.to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in facts.items()}
     write_json(folder / "adapter_config.json", json.loads(json.dumps(plain)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,27 @@ def discard(folder: Path) -> None:
     folder.rename(aside)
     fsync(folder.parent)
     shutil.rmtree(aside)
+
+
+def remove_litter(folder: Path, *, of: str | None = None) -> list[Path]:
+    """Remove what killed processes left unfinished or discarded; return it. What belongs to a living one stays.
+
+    Args:
+        folder: In which names were to appear.
+        of: The name that was to appear; None: any.
+    """
+    name = ".*" if of is None else re.escape(of)
+    removed = []
+    for path in sorted(folder.glob(".*")):
+        match = re.fullmatch(rf"\.(?:tmp|old)-{name}-(\d+)", path.name)
+        if match is None or _is_another_living(int(match[1])):
+            continue
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+        removed.append(path)
+    return removed
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -99,3 +121,15 @@ def file_facts(path: Path) -> dict[str, Any]:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return {"size": stream.tell(), "sha256": digest}
+
+
+def _is_another_living(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

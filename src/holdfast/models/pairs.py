@@ -3,6 +3,7 @@
 Both are safetensors folders in any number of shards. Tensors come in pairs under the names of the files, each with the
 role and the block of the parameter that it is (or is a part of). What cannot be a pair is refused before anything is
 read: another set of names, other shapes, packed weights that differ, models that have nothing to do with each other.
+A tensor that the files hold under two names is one entry.
 """
 
 from __future__ import annotations
@@ -32,20 +33,23 @@ LOOKED_AT = 8
 LOOKED_AT_VALUES = 4_000_000
 """Values of each of them at most."""
 SHOWN = 3
+WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+"""Widths in which bits are compared, the fastest first."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor that both models have.
+    """A tensor of the tuned model that the base has too.
 
     Attributes:
-        name: In the tuned model's files.
+        name: In the tuned model's files; of a tied tensor that they hold twice, one of its names.
         base_name: In the base's files; another one where only one of them writes a tied tensor twice.
         parameter: Name of the live model's parameter that it is, or is a part of.
         role, layer: Of that parameter; None where the model does not know the tensor.
         tied_roles: Further roles of it (an embedding that is also the head).
         shape, dtype: In the tuned model's files.
         inputs_first: Whether rows are inputs, as in GPT-2's Conv1D, where a linear layer's are outputs.
+        lone: Whether the base lacks it, which is no parameter then (a buffer, say): it counts as unmoved.
     """
 
     name: str
@@ -57,11 +61,12 @@ class Entry:
     shape: tuple[int, ...]
     dtype: torch.dtype
     inputs_first: bool = False
+    lone: bool = False
 
     @property
     def matrices(self) -> int:
         """How many matrices it is: 1, the experts of a stack, or 0 for vectors, convolutions and packed weights."""
-        if self.dtype not in STORED or 0 in self.shape:
+        if self.dtype not in STORED or 0 in self.shape or self.lone:
             return 0
         if len(self.shape) == 2:
             return int(min(self.shape) > 1)
@@ -99,7 +104,9 @@ class ModelPair:
 
     Attributes:
         base, tuned: The folders.
-        entries: All tensors that both hold, in order of name.
+        entries: All tensors of the tuned model, in order of name.
+        tied: Further names under which the tuned model's files hold a tensor, and the name of its entry.
+        base_files, tuned_files: Their weights.
         parameters: The roles of the tuned model's parameters, for `holdfast.selection.select`.
         config: Its configuration.
     """
@@ -111,7 +118,8 @@ class ModelPair:
         self.config: Any = bones.config
         known = roles_in_files(bones.model)
         self.parameters = tuple({parameter.name: parameter for parameter in known.values()}.values())
-        self._base, self._tuned = TensorFolder(self.base), TensorFolder(self.tuned)
+        self.base_files, self.tuned_files = TensorFolder(self.base), TensorFolder(self.tuned)
+        self.tied = self._written_twice(known)
         self.entries = self._paired(known, _flipped(bones.model))
         self._refuse_unrelated()
 
@@ -127,25 +135,49 @@ class ModelPair:
         Raises:
             ModelError: a file was cut meanwhile.
         """
-        return Pair(entry, self._base.read(entry.base_name), self._tuned.read(entry.name))
+        tuned = self.tuned_files.read(entry.name)
+        return Pair(entry, tuned if entry.lone else self.base_files.read(entry.base_name), tuned)
 
     def pairs(self) -> Iterator[Pair]:
         """Yield all tensors, one pair in memory at a time."""
         return (self.read(entry) for entry in self.entries)
 
+    def in_file_order(self) -> tuple[Entry, ...]:
+        """Return the entries as they lie in the tuned model's files."""
+        places = {entry.name: self.tuned_files.place(entry.name) for entry in self.entries}
+        return tuple(sorted(self.entries, key=lambda entry: (places[entry.name].path, places[entry.name].start)))
+
+    def _written_twice(self, known: dict[str, ParameterRole]) -> dict[str, str]:
+        names, tied = self.tuned_files.names(), dict[str, str]()
+        for role in {role.name: role for role in known.values() if role.tied}.values():
+            kept, *others = [name for name in _aliases(role) if name in names] or [""]
+            tied |= {name: kept for name in others if self._same_content(name, kept)}
+        return tied
+
+    def _same_content(self, one: str, other: str) -> bool:
+        files = self.tuned_files
+        if files.spec(one)[1:] != files.spec(other)[1:]:
+            return False
+        count = math.prod(files.shape(one))
+        pieces = (range(at, min(at + LOOKED_AT_VALUES, count)) for at in range(0, count, LOOKED_AT_VALUES))
+        return all(same_bits(files.read_values(one, piece), files.read_values(other, piece)) for piece in pieces)
+
     def _paired(self, known: dict[str, ParameterRole], flipped: frozenset[str]) -> tuple[Entry, ...]:
-        ours, theirs = self._tuned.names(), set(self._base.names())
+        ours, theirs = self.tuned_files.names(), set(self.base_files.names())
         endings = by_leaf(known)
         entries, lone = [], []
         for name in ours:
+            if name in self.tied:
+                continue
             role = known.get(name) or known.get(nearest(name, endings.get(name.rpartition(".")[2], ())) or "")
-            if role is not None and name not in known and len(self._tuned.shape(name)) != len(role.shape):
+            if role is not None and name not in known and len(self.tuned_files.shape(name)) != len(role.shape):
                 role = None
             base_name = name if name in theirs else _other_name(role, known, theirs)
             if base_name is None:
                 if role is not None:
                     lone.append(name)
-                continue
+                    continue
+                base_name = name
             entries.append(
                 Entry(
                     name=name,
@@ -154,9 +186,10 @@ class ModelPair:
                     role=None if role is None else role.role,
                     layer=None if role is None else role.layer,
                     tied_roles=() if role is None else role.tied_roles,
-                    shape=self._tuned.shape(name),
-                    dtype=self._tuned.dtype(name),
+                    shape=self.tuned_files.shape(name),
+                    dtype=self.tuned_files.dtype(name),
                     inputs_first=role is not None and role.name in flipped,
+                    lone=base_name not in theirs,
                 )
             )
         used = {entry.base_name for entry in entries}
@@ -182,16 +215,18 @@ class ModelPair:
 
     def _refuse_other_shapes(self, entries: list[Entry]) -> None:
         base, tuned = self.names
-        other = [e for e in entries if self._base.shape(e.base_name) != e.shape]
+        both = [entry for entry in entries if not entry.lone]
+        other = [e for e in both if self.base_files.shape(e.base_name) != e.shape]
         if other:
             first = other[0]
+            shape = self.base_files.shape(first.base_name)
             raise ModelError(
-                f"{base} and {tuned} differ in shape: {first.name} is {self._base.shape(first.base_name)} in the base "
-                f"and {first.shape} in the tuned model ({len(other)} of {len(entries)} differ). "
+                f"{base} and {tuned} differ in shape: {first.name} is {shape} in the base "
+                f"and {first.shape} in the tuned model ({len(other)} of {len(both)} differ). "
                 "Give the very model that training began with. Nothing was written."
             )
-        for entry in entries:
-            if entry.dtype not in STORED or self._base.dtype(entry.base_name) not in STORED:
+        for entry in both:
+            if entry.dtype not in STORED or self.base_files.dtype(entry.base_name) not in STORED:
                 pair = self.read(entry)
                 if not pair.same:
                     raise ModelError(
@@ -224,7 +259,8 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have one dtype, shape and content, bit for bit (-0.0 is not 0.0, NaN is NaN)."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
-    a, b = (t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
+    word = next(kind for kind in WORDS if one.nbytes % kind.itemsize == 0)
+    a, b = (t.contiguous().reshape(-1).view(torch.uint8).view(word) for t in (one, other))
     return torch.equal(a, b)
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +97,21 @@ def read_tensor(name: str, place: Place) -> Tensor:
     Raises:
         ModelError: the file was cut since its header was read.
     """
-    tensor = torch.empty(place.shape, dtype=place.dtype)
-    if tensor.numel() == 0:
+    return read_values(name, place, range(math.prod(place.shape))).reshape(place.shape)
+
+
+def read_values(name: str, place: Place, values: range) -> Tensor:
+    """Return some of a tensor's values, counted as they lie in the file, as a flat tensor in memory of its own.
+
+    Raises:
+        ModelError: the file was cut since its header was read.
+    """
+    tensor = torch.empty(len(values), dtype=place.dtype)
+    if not values:
         return tensor
     with place.path.open("rb", buffering=0) as stream:
-        stream.seek(place.start)
-        left = tensor.reshape(-1).view(torch.uint8).numpy().data
+        stream.seek(place.start + values.start * place.dtype.itemsize)
+        left = tensor.view(torch.uint8).numpy().data
         while left:
             count = stream.readinto(left)
             if not count:
@@ -118,7 +127,13 @@ def write_file(
     tensors: Iterable[tuple[str, Tensor]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write one safetensors file, durably; of ``tensors`` exactly ``len(specs)`` items are taken.
+    """Write one safetensors file, durably; of ``tensors`` exactly what fills ``specs`` is taken.
+
+    Args:
+        path: Is overwritten.
+        specs: What comes, in this order.
+        tensors: Name and value. A tensor may also come in flat pieces, each under its name.
+        metadata: For the header.
 
     Raises:
         ModelError: an item is not what was announced, or two specs have one name.
@@ -128,13 +143,53 @@ def write_file(
     with path.open("wb") as file:
         file.write(header)
         for spec in specs:
-            name, tensor = next(stream, ("", torch.empty(0)))
-            if TensorSpec(name, tensor.dtype, tuple(tensor.shape)) != spec:
-                raise ModelError(f"{path}: {spec} was announced, {name!r} {tensor.dtype} {tuple(tensor.shape)} came")
-            file.seek(len(header) + offsets[name])
-            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            file.seek(len(header) + offsets[spec.name])
+            for piece in _filling(path, spec, stream):
+                file.write(raw_bytes(piece))
+                del piece  # before the next is made
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_growing(
+    path: Path, tensors: Iterable[tuple[str, Tensor]], *, room: int, metadata: Mapping[str, str] | None = None
+) -> list[TensorSpec]:
+    """Write one safetensors file, durably, of tensors whose number and shapes show only as they come.
+
+    The header comes first in a file and is known last, so room is kept for it and filled up with spaces.
+
+    Args:
+        path: Is overwritten.
+        tensors: Name and value, all of one dtype.
+        room: Bytes for the header, at least its length.
+        metadata: For the header.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: the header is longer than ``room``, or a tensor cannot be stored.
+    """
+    specs: list[TensorSpec] = []
+    room += -room % 8
+    with path.open("wb") as file:
+        file.seek(8 + room)
+        for name, tensor in tensors:
+            specs.append(TensorSpec(name, tensor.dtype, tuple(tensor.shape)))
+            file.write(raw_bytes(tensor))
+        header, _ = _layout(path, specs, metadata)
+        if len(header) > 8 + room:
+            raise ModelError(f"{path}: the header of {len(specs)} tensors does not fit into {room} bytes")
+        file.seek(0)
+        file.write(struct.pack("<Q", room) + header[8:].ljust(room))
+        file.flush()
+        os.fsync(file.fileno())
+    return specs
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """Return the bytes of a tensor, of a copy of it if it does not lie in one piece on the CPU."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def strict_json(raw: bytes, path: Path) -> dict[str, Any]:
@@ -159,6 +214,18 @@ def strict_json(raw: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ModelError(f"{path} must hold a JSON object there, found {type(parsed).__name__}")
     return parsed
+
+
+def _filling(path: Path, spec: TensorSpec, stream: Iterator[tuple[str, Tensor]]) -> Iterator[Tensor]:
+    left, begun = math.prod(spec.shape), False
+    while left or not begun:
+        name, tensor = next(stream, ("", torch.empty(0)))
+        whole = not begun and tuple(tensor.shape) == spec.shape
+        fits = whole or (tensor.ndim == 1 and 0 < tensor.numel() <= left)
+        if name != spec.name or tensor.dtype != spec.dtype or not fits:
+            raise ModelError(f"{path}: {spec} was announced, {name!r} {tensor.dtype} {tuple(tensor.shape)} came")
+        left, begun = left - tensor.numel(), True
+        yield tensor
 
 
 def _layout(

@@ -21,6 +21,7 @@ from holdfast.models.safetensors_file import (
     TensorSpec,
     read_header,
     read_tensor,
+    read_values,
     strict_json,
     write_file,
 )
@@ -62,15 +63,15 @@ class TensorFolder:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape."""
-        return self._place(name).shape
+        return self.place(name).shape
 
     def dtype(self, name: str) -> torch.dtype:
         """Return a tensor's dtype."""
-        return self._place(name).dtype
+        return self.place(name).dtype
 
     def spec(self, name: str) -> TensorSpec:
         """Return name, dtype and shape of a tensor."""
-        place = self._place(name)
+        place = self.place(name)
         return TensorSpec(name, place.dtype, place.shape)
 
     def read(self, name: str) -> Tensor:
@@ -79,9 +80,22 @@ class TensorFolder:
         Raises:
             ModelError: no such tensor, or the file was cut meanwhile.
         """
-        return read_tensor(name, self._place(name))
+        return read_tensor(name, self.place(name))
 
-    def _place(self, name: str) -> Place:
+    def read_values(self, name: str, values: range) -> Tensor:
+        """Return some of a tensor's values, counted as they lie in the file, as a flat tensor in memory of its own.
+
+        Raises:
+            ModelError: no such tensor, or the file was cut meanwhile.
+        """
+        return read_values(name, self.place(name), values)
+
+    def place(self, name: str) -> Place:
+        """Return where a tensor lies.
+
+        Raises:
+            ModelError: no such tensor.
+        """
         if name not in self._places:
             raise ModelError(f"{self.folder} holds no tensor {name!r}")
         return self._places[name]
@@ -137,7 +151,7 @@ def write_folder(
     Args:
         folder: Exists. Weight files of the same names are overwritten; see `holdfast.models.durable.appearing`.
         specs: All tensors, in the order in which ``tensors`` yields them.
-        tensors: Name and value; dtype and shape as announced.
+        tensors: Name and value; dtype and shape as announced, or in flat pieces of it, each under its name.
         max_shard_bytes: A new shard begins where this would be passed; a larger tensor has a shard of its own.
         metadata: Kept in each file; ``format: pt`` is added, without which Transformers refuses the file.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,15 +46,15 @@ class FactorCache:
         """Return the factors of a matrix, on its device."""
         if self.folder is None:
             self.made += 1
-            return factorize(weight_MN)
+            return _as_kept(factorize(weight_MN), weight_MN)
         path = self.folder / f"{key(weight_MN)}.safetensors"
         factors = _read(path, weight_MN)
         if factors is not None:
             self.found += 1
             return factors
         self.made += 1
-        made = factorize(weight_MN)
-        _write(path, made, wide=weight_MN.dtype == torch.float64)
+        made = _as_kept(factorize(weight_MN), weight_MN)
+        _write(path, made)
         return made
 
 
@@ -77,10 +77,15 @@ def _read(path: Path, weight_MN: Tensor) -> Factors | None:
     return Factors(vectors.to(weight_MN.device), values.to(weight_MN.device), rows <= columns)
 
 
-def _write(path: Path, factors: Factors, *, wide: bool) -> None:
+def _as_kept(factors: Factors, weight_MN: Tensor) -> Factors:
+    """Return factors as a file holds them, so that who finds them computes the same as who made them."""
+    dtype = torch.float64 if weight_MN.dtype == torch.float64 else torch.float32
+    return replace(factors, vectors_RR=factors.vectors_RR.to(dtype))
+
+
+def _write(path: Path, factors: Factors) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    vectors = factors.vectors_RR.cpu().to(torch.float64 if wide else torch.float32)
-    tensors = {"values": factors.values_R.cpu(), "vectors": vectors}
+    tensors = {"values": factors.values_R.cpu(), "vectors": factors.vectors_RR.cpu()}
     specs = [TensorSpec(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
     private = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:

@@ -21,7 +21,9 @@ def count_of(share: float | int, rank: int) -> int:
 
 def check_share(name: str, value: float | int, *, zero: bool = False) -> None:
     """Raise ValueError unless ``value`` is a share in (0, 1], a whole number of at least 1, or 0 if that is allowed."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a share in (0, 1] or a whole number of directions, got {value!r}")
+    whole = isinstance(value, int)
     if zero and value == 0:
         return
     if not (value >= 1 if whole else 0 < value <= 1):

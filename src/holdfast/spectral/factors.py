@@ -25,8 +25,8 @@ EXACT_BELOW = 96
 """Smaller side up to which an SVD in float64 costs as little as the Gram matrix."""
 BLOCK_VALUES = 2_000_000
 """Values of a weight that are turned into float64 at a time."""
-NULL = 1e-6
-"""Singular values below this share of the largest tell nothing of the other side's direction."""
+ILL = 1e-3
+"""Singular values below this share of the largest are not divided by: that would amplify rounding."""
 
 
 class Basis(NamedTuple):
@@ -67,11 +67,8 @@ class Factors:
         small = self.vectors_RR[..., columns].to(weight_MN.device, dtype)
         values = self.values_R[..., columns].to(weight_MN.device)
         flipped = weight_MN if not self.rows_are_smaller else weight_MN.mT
-        large = (
-            _product(flipped, small, dtype) / values.clamp_min(torch.finfo(torch.float64).tiny).to(dtype)[..., None, :]
-        )
-        if _ill(values, self.values_R):
-            large = _orthonormal(large * values.to(dtype)[..., None, :])
+        large = _product(flipped, small, dtype)
+        large = _orthonormal(large) if _ill(values, self.values_R) else large / values.to(dtype)[..., None, :]
         left, right = (small, large) if self.rows_are_smaller else (large, small)
         return Basis(left, values.to(dtype), right)
 
@@ -122,7 +119,7 @@ def _product(weight_XY: Tensor, vectors_YK: Tensor, dtype: torch.dtype) -> Tenso
 
 def _ill(values_K: Tensor, values_R: Tensor) -> bool:
     """Whether dividing by some of the values would amplify rounding."""
-    return bool((values_K.amin(-1) <= 1e-3 * values_R.amax(-1)).any())
+    return bool((values_K.amin(-1) <= ILL * values_R.amax(-1)).any())
 
 
 def _orthonormal(columns_NK: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +15,10 @@ from typing import Any
 
 from holdfast.errors import CheckpointError, RunFolderError
 from holdfast.models.durable import file_facts, fsync
+from holdfast.models.durable import remove_litter as remove_litter
 
-LOGS = ("metrics.jsonl", "records.jsonl", "samples/**/*.jsonl")
+LOGS = ("metrics.jsonl", "records.jsonl", "costs.jsonl", "samples/**/*.jsonl", "probes/*.jsonl")
 """What grows while a run trains, as globs below the run folder."""
-
-LITTER = re.compile(r"\.(?:tmp|old)-.*-(\d+)")
-"""Unfinished or discarded folders and files: ``.tmp-checkpoint-8-<pid>``."""
 
 
 @contextmanager
@@ -88,21 +85,6 @@ def cut_logs(run_folder: Path, pins: Mapping[str, Mapping[str, Any]]) -> None:
             path.unlink()
 
 
-def remove_litter(run_folder: Path) -> list[Path]:
-    """Remove what a killed run left unfinished; return it. What belongs to another living process stays."""
-    removed = []
-    for path in sorted(run_folder.glob(".*")):
-        match = LITTER.fullmatch(path.name)
-        if match is None or _is_another_living(int(match.group(1))):
-            continue
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        else:
-            shutil.rmtree(path)
-        removed.append(path)
-    return removed
-
-
 def plain_relative(name: str) -> str:
     """Return a path from a manifest if it stays below its folder.
 
@@ -131,15 +113,3 @@ def _digest_of_start(path: Path, size: int) -> str:
             digest.update(block)
             left -= len(block)
     return digest.hexdigest()
-
-
-def _is_another_living(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
