@@ -35,7 +35,7 @@ def part(section: Section) -> Part | None:
     columns = ("arm", "method", "masters", "unchanged weights", "95 %", "update size")
     note = (
         "Share of the trained weights that end, as exported, exactly where they began; interval over seeds. Update "
-        "size: ‖W − W₀‖ / ‖W₀‖. With `stored` masters a step smaller than half the spacing of the weights is lost; with "
+        "size: ‖W − W₀‖ / ‖W₀‖. With `stored` masters a step below half the spacing of the weights is lost; with "
         "float32 masters steps add up, and only what is still too small at the end is lost in the export."
     )
     return Part("Which weights move at all", tables=[Table(columns, tuple(rows), "lllrrr", (note,))])
