@@ -63,7 +63,22 @@ SENTENCES = {
         "performing on par with or better than state-of-the-art SFT+RL methods",
         "this advantage holds even under matched trainable parameters and total training FLOPs",
         "selective attention-only SFT is a simple, computationally efficient strategy",
-    ]
+    ],
+    "001": [
+        "SFT initially improves OOD performance but then causes it to degrade",
+        "OOD performance drop by 48%",
+        'RL-FT primarily acts as a "memory restorer,"',
+        "RL recovered up to 99% of the lost OOD performance",
+        "a small reduction in the model's highly specialized ID accuracy",
+        "if SFT pushes the model into severe overfitting",
+        "are far more critical for performance than changes in their *magnitudes*",
+        "top 20% of singular values or the first 25% of layers can recover 70% to 80%",
+        "primarily encoded in these top-rank singular directions and shallower layers",
+        "intermediate layers tend to specialize during SFT",
+        "caused a significant drop in OOD accuracy",
+        "essential for its success",
+        "low-rank or shallow-layer resets, as effective alternatives to costly RL-FT",
+    ],
 }
 
 
@@ -112,6 +127,8 @@ def planned(arm):
     recipe = {**arm.recipe.resolved(), "model_name_or_path": arm.base}
     if arm.start is not None:
         recipe["starts_from"] = {"arm": arm.start.arm, "step": arm.start.step}
+    if arm.toward is not None:
+        recipe["heal"] = {**recipe["heal"], "toward": {"arm": arm.toward.arm, "step": arm.toward.step}}
     return RunData(
         folder=ROOT, name=arm.name, axes=arm.labels, seed=arm.seed, status="finished", recipe=recipe,
         plan={}, metrics=(), records=(Record(0, {}, {}),), result={},

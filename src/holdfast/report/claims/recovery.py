@@ -22,6 +22,8 @@ class Recovery:
         against: The fine-tuned arm, whose best moment on the suite (in hindsight) is the peak.
         suite: Success on what.
         of: ``peak``: after / peak. ``loss``: (after − before) / (peak − before).
+        since: What was before: the arm's own ``base``, or the ``end`` of ``against``, for an arm that is healed from
+            there and never measured before.
         above, below: Bounds of the ratio.
     """
 
@@ -29,6 +31,7 @@ class Recovery:
     against: str
     suite: str
     of: Literal["peak", "loss"] = "loss"
+    since: Literal["base", "end"] = "base"
     above: float | None = None
     below: float | None = None
 
@@ -41,6 +44,8 @@ class Recovery:
         arm, tuned, suite = cell.arm(self.arm), cell.arm(self.against), cell.suite(self.suite)
         after, peak = Term(arm, suite, end(arm, suite)), Term(tuned, suite, best(tuned, suite))
         before = Term(arm, suite, base(arm), -1.0)
+        if self.since == "end":
+            before = Term(tuned, suite, end(tuned, suite), -1.0)
         whole = [after], [peak]
         found = ratio(*whole) if self.of == "peak" else ratio([after, before], [peak, before])
         shown = [level(one.arm, suite, one.moments) for one in (peak, before, after)]

@@ -28,6 +28,7 @@ KINDS = {
     "harder": "holdfast.report.claims.harder:Harder",
     "recovery": "holdfast.report.claims.recovery:Recovery",
     "anew": "holdfast.report.claims.anew:Anew",
+    "beyond": "holdfast.report.claims.beyond:Beyond",
 }
 EVERY = "every "
 """``suite: every ood`` asks for a verdict for each suite of the purpose."""
