@@ -20,6 +20,7 @@ from holdfast.plan.in_common import Common
 from holdfast.plan.memory import BYTES, Memory, Shape, activation_bytes, estimate
 from holdfast.plan.penalized import penalized, penalty_bytes, penalty_plan
 from holdfast.plan.steps import Survey, reference_steps
+from holdfast.probes.asked import probes_of
 from holdfast.recipe import Recipe
 from holdfast.selection import PRESETS, Selected, parse, select
 from holdfast.selection.notes import TOWERS
@@ -87,7 +88,8 @@ def plan(
     devices = num_processes if sharded and not adapted else 1  # neither adapters nor penalties are sharded
     objective = build("objective", recipe.objective, OBJECTIVES, allow_code=allow_code)
     method = build("method", recipe.method, METHODS, allow_code=allow_code)
-    with_base = asks_base(objective) or (plays(method) and method.asks_base) or bool(recipe.kl_rows)
+    probed = any("base" in probe.needs for probe in probes_of(recipe, allow_code=allow_code).values())
+    with_base = asks_base(objective) or (plays(method) and method.asks_base) or probed
     needs = functools.partial(_memory, recipe, bones, parameters, with_base=with_base, read=read, devices=devices)
     memory_of = {
         preset: needs(chosen := select(parameters, parse(preset), text_only=text_only), chosen.names).fits_gb

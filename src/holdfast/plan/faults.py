@@ -17,7 +17,6 @@ from holdfast.errors import Fault, ModelNotFound, RecipeError, UnknownName, User
 from holdfast.evaluate.file_problems import OPTIONS, file_faults
 from holdfast.evaluate.math_suites import MATH_SUITES, find_suite
 from holdfast.evaluate.scorers import SCORERS, find_scorer
-from holdfast.evaluate.suite import suite_read
 from holdfast.heal.healing import healing_of
 from holdfast.methods import METHODS
 from holdfast.models import find, peft_extra
@@ -25,11 +24,11 @@ from holdfast.objectives import OBJECTIVES
 from holdfast.plan.generating import generating_faults
 from holdfast.plan.method_faults import method_faults
 from holdfast.plan.penalty_faults import penalty_faults
+from holdfast.plan.probe_faults import probe_faults
 from holdfast.plan.replay_faults import replay_faults
+from holdfast.plan.stop_faults import stop_faults
 from holdfast.recipe import Recipe, keys_at, nearly, schema_faults, suggest
 from holdfast.selection.base import parse
-from holdfast.signals import SIGNALS
-from holdfast.signals.reading import BESIDE_SUITES, ON_REQUEST
 
 Block = Mapping[str, Any]
 
@@ -74,7 +73,8 @@ def member_faults(values: Block, *, allow_code: bool = False) -> list[Fault]:
         *_source_faults("data.replay", _with_options_of(data, replay), values, allow_code, own=replay),
         *replay_faults(values),
         *_suite_faults(values, allow_code),
-        *_stop_faults(values, allow_code),
+        *probe_faults(values, allow_code=allow_code),
+        *stop_faults(values, allow_code=allow_code),
     ]
 
 
@@ -157,33 +157,6 @@ def _scorer_faults(where: str, scorer: str, allow_code: bool) -> Iterator[Fault]
         yield Fault(where, fault.problem, suggest(scorer, SCORERS))
     except UserError as fault:
         yield Fault(where, str(fault))
-
-
-def _stop_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
-    stop = values.get("stop")
-    if not isinstance(stop, Mapping):
-        return
-    fields = {key: value for key, value in stop.items() if key != "signal"}
-    if "signal" not in stop:
-        near = [key for key in fields if nearly(str(key), "signal")]
-        yield Fault("stop.signal", f"is missing (there is {near[0]!r})" if near else "is missing", suggest("", SIGNALS))
-        return
-    yield from _named_faults("stop", "signal", {"name": stop["signal"], **fields}, SIGNALS, allow_code)
-    try:
-        signal = members.build("signal", {**fields, "name": stop["signal"]}, SIGNALS, allow_code=allow_code)
-    except UserError:
-        return  # said above
-    suites = [str(name) for name in _block(values.get("suites"))]
-    known = [f"eval_{name}_success" for name in suites]
-    beside = [*BESIDE_SUITES, *(ON_REQUEST if values.get("kl_rows") else ())]
-    for reading in signal.needs:
-        if reading.startswith("eval_") and suite_read(reading, suites) is None:
-            fix = suggest(reading, known) if known else "The recipe has no suites."
-            yield Fault("stop.reads", f"{reading!r} belongs to no suite of this recipe", fix)
-        elif reading in ON_REQUEST and reading not in beside:
-            yield Fault("stop.reads", f"a run records {reading!r} on request only", "Add kl_rows: 64.")
-        elif not reading.startswith("eval_") and reading not in beside:
-            yield Fault("stop.reads", f"a run records no {reading!r}", suggest(reading, [*beside, *known]))
 
 
 def _source_faults(

@@ -11,7 +11,8 @@ import pydantic
 from pydantic import BaseModel
 
 from holdfast.errors import Fault, did_you_mean
-from holdfast.recipe.schema import Budget, Data, Decoding, Every, Lora, Penalty, Recipe, Replay, SuiteSpec
+from holdfast.recipe.blocks import Data, Decoding, Replay, SuiteSpec
+from holdfast.recipe.schema import Budget, Every, Lora, Penalty, Recipe
 
 SETTLED_ELSEWHERE = {
     "max_steps": "write budget: {steps: N}",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from holdfast.data.batches import Batches, SharePrefixes, collate, example_with_pictures
+from holdfast.data.batches import Batches, SharePrefixes, example_with_pictures
 from holdfast.data.encode import preview
 from holdfast.data.replayed import Replayed
 from holdfast.data.sources import EnvironmentRows, Source, Twice
@@ -38,13 +38,13 @@ from holdfast.objectives.engine import Engine
 from holdfast.objectives.passes import asks_base, priced
 from holdfast.plan import Plan
 from holdfast.plan.prefix_sharing import share_prefixes
+from holdfast.probes.scene import Stage
 from holdfast.recipe import Recipe
 from holdfast.rollout.answerer import TRANSFORMERS, Answerer
 from holdfast.run.drawing import Material, drawn_material
 from holdfast.run.healing import load_healed
 from holdfast.run.prefix_sharing import proved
 from holdfast.run.replaying import asks_for_replay, with_replay
-from holdfast.train.base_divergence import BaseDivergence
 from holdfast.train.method import Method
 from holdfast.train.old_policy import OldPolicy
 from holdfast.train.sft import SFT
@@ -254,19 +254,27 @@ class Maker:
             name = spec if isinstance(spec, str) else spec["name"]
             raise UserError(f"method {name}: a sharded model cannot {what} yet; run it in one process or in DDP")
 
-    def divergence(self) -> BaseDivergence | None:
-        """Return what reads the divergence from the base at moments; None where the recipe does not ask for it."""
-        start, asked = self.start, self.start.recipe.kl_rows
-        if not asked:
-            return None
-        rows, size = start.rows, start.recipe.per_device_eval_batch_size
-        count = min(asked, len(rows))
-        chosen = rows.take([place * len(rows) // count for place in range(count)])
-        pad = start.loaded.tokenizer.pad_token_id
-        batches = [collate(chosen[at : at + size], pad_token_id=pad) for at in range(0, count, size)]
-        model = start.loaded.model
-        base = self._base().to(next(model.parameters()).device)
-        return BaseDivergence(model, base, batches, compute_dtype=start.compute_dtype)
+    def stage(self, base_weight: Callable[[str], Tensor] | None) -> Stage:
+        """Return what probes may ask about.
+
+        Args:
+            base_weight: From a name of ``planned.changing`` to the untrained tensor, where this rank keeps them.
+        """
+        start = self.start
+        device = next(start.loaded.model.parameters()).device
+        return Stage(
+            recipe=start.recipe,
+            source=start.rows,
+            speaker=start.loaded.speaker,
+            compute_dtype=start.compute_dtype,
+            forward=self.forward,
+            training=self.spent_by,
+            changing=start.planned.changing,
+            load_base=lambda: self._base().to(device),
+            base_weight=base_weight,
+            ranks=start.ranks,
+            allow_code=start.allow_code,
+        )
 
     def _base(self) -> nn.Module:
         """Return the untrained model, to be asked beside the one that learns."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import resource
-import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -28,12 +26,14 @@ from holdfast.plan import Plan
 from holdfast.recipe import Recipe
 from holdfast.records import Decision, Record, Verb
 from holdfast.rollout.answerer import TRANSFORMERS, Answerer
+from holdfast.run import costs
 from holdfast.run.healing import HealedModel
+from holdfast.run.peaks import peak_accelerator_memory, peak_memory
+from holdfast.run.probing import Probed, Probing
 from holdfast.selection import Selected
 from holdfast.signals.base import Signal
 from holdfast.statistics import Estimate
 from holdfast.train import checkpoint, meters, run_folder
-from holdfast.train.base_divergence import BaseDivergence
 from holdfast.train.loop import Loop
 from holdfast.train.moment import Ended, Moment
 from holdfast.train.processes import unwrapped
@@ -54,6 +54,14 @@ def read_records(folder: Path) -> list[Record]:
     return [Record.from_json(json.loads(line)) for line in lines]
 
 
+class _Measured(NamedTuple):
+    """A moment's record, what its probes found, and the seconds that each suite took."""
+
+    record: Record
+    probed: Probed
+    seconds: dict[str, float]
+
+
 @dataclass
 class Observer:
     """What a run does besides stepping: measures at moments, decides, saves, logs, and sums up."""
@@ -67,7 +75,7 @@ class Observer:
     suites: tuple[Suite, ...]
     signal: Signal | None
     distance: UpdateNorm | None
-    divergence: BaseDivergence | None
+    probing: Probing
     accelerator: Accelerator
     save_dtype: torch.dtype
     compute_dtype: torch.dtype
@@ -88,6 +96,7 @@ class Observer:
             loop.resume(checkpoint.restore(found, model=self._model(loop), optimizer=loop.optimizer, ranks=self.ranks))
         rows = self.ranks.on_main(lambda: self._begin_logs(found))
         self.history = [Record.from_json(row) for row in rows]
+        self.probing.restore()
 
     def _begin_logs(self, found: checkpoint.Checkpoint | None) -> list[Mapping[str, Any]]:
         if found is not None:
@@ -114,19 +123,28 @@ class Observer:
     def measure(self, moment: Moment) -> Decision | None:
         """Ask the suites, write samples and a record, and let the signal decide. Ranks share the questions."""
         whole = moment.step in (0, self.last_step)
-        record = self._measured(moment, whole=whole)
-        if _is_stop(record.decision) and not whole:
-            # The last moment of a stopped run is asked in full, like that of any other.
-            record = self._measured(moment, whole=True, decision=record.decision)
+        measured = self._measured(moment, whole=whole)
+        if _is_stop(measured.record.decision) and not whole:
+            # The last moment of a stopped run is asked in full, like that of any other; probes have been.
+            measured = self._measured(moment, whole=True, before=measured)
+        record = measured.record
         self.history.append(record)
-        self.ranks.on_main(lambda: _append(self.folder / "records.jsonl", record.to_json()))
+        self.ranks.on_main(lambda: self._write(measured))
         self.progress.measured(record)
         if record.decision is not None and record.decision.keep:
             moment.save()
         return record.decision
 
-    def _measured(self, moment: Moment, *, whole: bool, decision: Decision | None = None) -> Record:
+    def _write(self, measured: _Measured) -> None:
+        record = measured.record
+        _append(self.folder / "records.jsonl", record.to_json())
+        suites = {name: {"seconds": seconds} for name, seconds in measured.seconds.items()}
+        _append(self.folder / costs.FILE, {"step": record.step, "suites": suites, "probes": measured.probed.costs})
+
+    def _measured(self, moment: Moment, *, whole: bool, before: _Measured | None = None) -> _Measured:
+        """Ask the suites and, unless that was done ``before``, the probes; and decide."""
         model = self._model(moment)
+        seconds = {} if before is None else dict(before.seconds)
         estimates: dict[str, Estimate] = {}
         weights = exported_weights(model, self.changing, save_dtype=self.save_dtype)
         with self.ranks.together():
@@ -136,10 +154,11 @@ class Observer:
                 for _ in weights:  # whole tensors are made by all ranks, and measured by one
                     pass
         with exported(model, self.save_dtype):
-            drift = {} if self.divergence is None else self.divergence.read()
+            probed = self.probing.read(model, moment.step) if before is None else before.probed
             for suite in self.suites:
                 if not (whole or suite.size_during):
                     continue
+                started = time.perf_counter()
                 result = evaluate_cached(
                     model,
                     self.loaded.speaker,
@@ -152,13 +171,16 @@ class Observer:
                     ranks=self.ranks,
                     answerer=self.answerer,
                 )
+                seconds[suite.name] = seconds.get(suite.name, 0.0) + time.perf_counter() - started
                 self._keep(moment.step, result)
                 estimates.update(result.estimates)
         healed = {} if self.healed is None or moment.step else dict(self.healed.readings)
-        readings = {name: estimate.value for name, estimate in estimates.items()} | distance | drift | healed
+        readings = {name: estimate.value for name, estimate in estimates.items()} | distance | probed.readings | healed
+        decision = None if before is None else before.record.decision
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         # What the main rank measured and decided is the run's; the others only know of it.
-        return Record.from_json(self.ranks.on_main(lambda: self._decided(record).to_json()))
+        told = Record.from_json(self.ranks.on_main(lambda: self._decided(record).to_json()))
+        return _Measured(told, probed, seconds)
 
     def _decided(self, record: Record) -> Record:
         if self.signal is None or record.decision is not None:
@@ -228,8 +250,9 @@ class Observer:
             "measure_seconds": ended.seconds.measure,
             "heal_seconds": None if self.healed is None else self.healed.seconds,
             "tokens_per_second": ended.spent["tokens"] / ended.seconds.train if ended.seconds.train else None,
-            "peak_memory_bytes": _peak_memory(),
-            "peak_accelerator_bytes": _peak_accelerator_memory(self.accelerator.device),
+            "measuring": costs.summed(self.folder),
+            "peak_memory_bytes": peak_memory(),
+            "peak_accelerator_bytes": peak_accelerator_memory(self.accelerator.device),
             "recipe_hash": self.recipe.hash(),
             "code_version": __version__,
             "base_fingerprint": self.loaded.fingerprint,
@@ -265,18 +288,4 @@ def _is_stop(decision: Decision | None) -> bool:
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, allow_nan=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _peak_memory() -> int:
-    """Return the largest resident memory of this process in bytes (macOS counts bytes, Linux kilobytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _peak_accelerator_memory(device: torch.device) -> int | None:
-    """Return the most bytes of an accelerator that tensors of this process took; None without one."""
-    return None if device.type in ("cpu", "mps") else torch.accelerator.max_memory_allocated(device)
+    costs.append(path, json.dumps(row, allow_nan=False))

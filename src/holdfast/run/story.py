@@ -9,7 +9,7 @@ of several ranks the main one alone reads and writes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
 from holdfast.objectives.subspace_penalty import SHARDED
 from holdfast.plan import Plan, plan
+from holdfast.probes.asked import probes_of
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.rollout.answerer import named_unless_usual
@@ -37,6 +38,7 @@ from holdfast.run.healing import HealedModel, load_healed
 from holdfast.run.methods import Maker, Start, load_for
 from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.run.penalizing import with_penalty
+from holdfast.run.probing import Probing, refuse_sharded
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
@@ -177,7 +179,7 @@ def _carry_out(
         suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
         signal=signal,
         distance=distance,
-        divergence=maker.divergence(),
+        probing=_probing(recipe, planned, maker, distance, folder=folder, said=progress.said),
         accelerator=accelerator,
         save_dtype=stored if recipe.save_dtype == "auto" else dtype_named(recipe.save_dtype),
         compute_dtype=settings.compute_dtype,
@@ -231,6 +233,22 @@ def _begin(folder: Path, recipe: Recipe, planned: Plan) -> None:
     write_json(folder / "plan.json", planned.to_json())
     resolved = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
     (folder / "recipe.yaml").write_text(resolved, encoding="utf-8")
+
+
+def _probing(
+    recipe: Recipe,
+    planned: Plan,
+    maker: Maker,
+    distance: UpdateNorm | None,
+    *,
+    folder: Path,
+    said: Callable[[str], None],
+) -> Probing:
+    probes = probes_of(recipe, allow_code=maker.start.allow_code)
+    if sharded():
+        refuse_sharded(probes)
+    cap = None if recipe.probe_budget is None else recipe.probe_budget * planned.total.flops
+    return Probing(probes, maker.stage(None if distance is None else distance.base), folder, cap, said)
 
 
 def settings_of(recipe: Recipe, *, steps: int, stored: torch.dtype) -> Settings:

@@ -19,8 +19,13 @@ UPDATE_NORM, UPDATE_NORM_TRAINED = "update_norm", "update_norm_trained"
 BESIDE_SUITES = (UPDATE_NORM, UPDATE_NORM_TRAINED)
 """Readings that every record holds beside those of its suites (`holdfast.train.update_norm`)."""
 KL_FROM_BASE, KL_TO_BASE = "kl_from_base", "kl_to_base"
-ON_REQUEST = (KL_FROM_BASE, KL_TO_BASE)
-"""Readings that a record holds where the recipe asks for them by ``kl_rows`` (`holdfast.train.base_divergence`)."""
+VALIDATION_NLL, TRAIN_NLL, NLL_GAP = "validation_nll", "train_nll", "nll_gap"
+PREDICTION_ENTROPY, PREDICTION_FLIPS = "prediction_entropy", "prediction_flips"
+BASE_TEXT_NLL = "base_text_nll"
+GRADIENT_DISPARITY, GRADIENT_DISPARITY_RELATIVE = "gradient_disparity", "gradient_disparity_relative"
+GRADIENT_COSINE = "gradient_cosine"
+ROTATION_LEFT, ROTATION_RIGHT = "rotation_left", "rotation_right"
+"""Readings of probes: a record holds them where the recipe asks for the probe (`holdfast.probes`)."""
 
 
 def reading(record: Record, name: str, half: Half) -> float | None:

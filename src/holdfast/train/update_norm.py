@@ -81,13 +81,14 @@ class UpdateNorm:
 
     def read_weights(self, weights: Iterable[tuple[str, Tensor]]) -> dict[str, float | None]:
         """As `read`, of the weights that learn as they come, each once (`holdfast.models.compute.exported_weights`)."""
-        moved = math.sqrt(math.fsum(_squared_distance(now, self._base(name)) for name, now in weights))
+        moved = math.sqrt(math.fsum(_squared_distance(now, self.base(name)) for name, now in weights))
         return {
             UPDATE_NORM: moved / self._norm if self._norm else None,
             UPDATE_NORM_TRAINED: moved / self._norm_trained if self._norm_trained else None,
         }
 
-    def _base(self, name: str) -> Tensor:
+    def base(self, name: str) -> Tensor:
+        """Return W_0 of a tensor that learns, in host memory, in the dtype in which it was loaded."""
         if name in self._copies:
             return self._copies[name]
         return self._files.read(self._places[name]).to(self._loaded_dtypes[name])

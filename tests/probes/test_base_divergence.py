@@ -15,8 +15,8 @@ from holdfast.data.batches import collate
 from holdfast.data.encode import Encoded
 from holdfast.errors import RecipeError
 from holdfast.plan import check
+from holdfast.probes.base_divergence import BaseDivergence
 from holdfast.run import run
-from holdfast.train.base_divergence import BaseDivergence
 
 ROWS = [([3, 5, 7, 9, 11, 4], 2), ([8, 6, 2], 1), ([5, 5, 9, 2, 1, 7, 3], 4)]
 
