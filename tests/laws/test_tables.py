@@ -13,6 +13,8 @@ import pytest
 import holdfast
 from holdfast.environments import ENVIRONMENTS
 from holdfast.environments.base import Environment
+from holdfast.heal import HEALERS
+from holdfast.heal.base import Healer
 from holdfast.members import find
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.base import Objective
@@ -29,6 +31,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "environments": Family("environments", "ENVIRONMENTS", ENVIRONMENTS, Environment),
+    "heal": Family("heal", "HEALERS", HEALERS, Healer),
     "objectives": Family("objectives", "OBJECTIVES", OBJECTIVES, Objective),
     "signals": Family("signals", "SIGNALS", SIGNALS, Signal),
 }

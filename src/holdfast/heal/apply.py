@@ -19,12 +19,10 @@ from holdfast.heal.base import Blend, Edit, Place
 from holdfast.heal.healing import Healing
 from holdfast.models.compute import STORED
 from holdfast.models.pairs import Entry, ModelPair, Pair, same_bits
-from holdfast.models.roles import IN_BLOCKS, Role
+from holdfast.models.roles import IN_BLOCKS, TOWERS
 from holdfast.selection import select
 from holdfast.spectral.cache import FactorCache
 from holdfast.spectral.update import Update
-
-TOWERS = frozenset({Role.VISION, Role.AUDIO})
 
 
 class Effect(NamedTuple):

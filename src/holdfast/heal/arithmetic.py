@@ -23,7 +23,7 @@ CACHED = 1 << 17
 
 @dataclass(frozen=True)
 class Measured:
-    """What an edit does to some values.
+    """What an edit does to some values; of half-precision and float32 files to five digits.
 
     Attributes:
         energy: ‖D‖².

@@ -24,7 +24,7 @@ class Intruders:
         scale: What is left of an intruder at strength 1, in [0, 1).
 
     Reference: Shuttleworth et al. 2024, https://arxiv.org/abs/2410.21228; defaults of PEFT. Theirs compares left
-    vectors; ours those of the smaller side, and of any fine-tune, not of LoRA alone.
+    vectors; ours those of the smaller side (of a square matrix the left ones), and of any fine-tune, not of LoRA alone.
     """
 
     top: int = TOP

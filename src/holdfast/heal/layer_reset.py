@@ -37,6 +37,8 @@ class LayerReset:
             raise ValueError(f"share must lie in (0, 1], got {self.share!r}")
         if self.position not in ("first", "middle", "last"):
             raise ValueError(f"position must be first, middle or last, got {self.position!r}")
+        if not isinstance(self.ends, bool):
+            raise ValueError(f"ends must be true or false, got {self.ends!r}")
 
     def share_at(self, place: Place) -> float:
         """Return 1 in the chosen blocks, 0 elsewhere."""

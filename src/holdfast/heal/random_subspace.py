@@ -31,6 +31,8 @@ class RandomSubspace:
 
     def __post_init__(self) -> None:
         check_share("k", self.k)
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
 
     def edit(self, update: Update, place: Place) -> Edit:
         """Return P D + D Q − P D Q with random projectors."""

@@ -21,7 +21,7 @@ from holdfast.errors import ModelError
 from holdfast.models.compute import STORED
 from holdfast.models.file_form import by_leaf, nearest, roles_in_files
 from holdfast.models.load import fetch
-from holdfast.models.roles import STACKED, ParameterRole, Role
+from holdfast.models.roles import STACKED, TOWERS, ParameterRole, Role
 from holdfast.models.skeleton import skeleton
 from holdfast.models.tensors import TensorFolder
 
@@ -126,8 +126,7 @@ class ModelPair:
     @property
     def layers(self) -> int:
         """Number of decoder blocks."""
-        towers = (Role.VISION, Role.AUDIO)
-        return 1 + max((p.layer for p in self.parameters if p.layer is not None and p.role not in towers), default=-1)
+        return 1 + max((p.layer for p in self.parameters if p.layer is not None and p.role not in TOWERS), default=-1)
 
     def read(self, entry: Entry) -> Pair:
         """Return both values of a tensor, each in memory of its own.

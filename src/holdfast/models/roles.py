@@ -48,6 +48,8 @@ class Role(StrEnum):
 
 IN_BLOCKS = frozenset({Role.ATTENTION, Role.CROSS_ATTENTION, Role.MLP, Role.ROUTER, Role.MIXER})
 """Roles whose matrices stand in the decoder's blocks: those that what looks at singular vectors is about."""
+TOWERS = frozenset({Role.VISION, Role.AUDIO})
+"""Roles that have blocks of their own, counted apart from the decoder's."""
 STACKED = frozenset({Role.MLP, Role.ROUTER})
 """Roles whose tensors of three dimensions are stacks of matrices, one an expert."""
 

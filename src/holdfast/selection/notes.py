@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from holdfast.models.roles import TOWERS as TOWERS
 from holdfast.models.roles import ParameterRole, Role
 from holdfast.selection.base import Selection, spans
 
-TOWERS = frozenset({Role.VISION, Role.AUDIO})
 BESIDE_TEXT = TOWERS | {Role.PROJECTOR}
 """Roles that only run where there are images or sounds."""
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from holdfast.errors import SelectionError
-from holdfast.models.roles import ParameterRole, Role
+from holdfast.models.roles import TOWERS, ParameterRole, Role
 from holdfast.selection.base import Selection, spans, take
 from holdfast.selection.globs import matches
 from holdfast.selection.match import Matched, matched_depth
-from holdfast.selection.notes import BESIDE_TEXT, TOWERS, cross_attention_notes, idle_notes, tied_notes
+from holdfast.selection.notes import BESIDE_TEXT, cross_attention_notes, idle_notes, tied_notes
 
 TOKEN_MIXING = frozenset({Role.ATTENTION, Role.MIXER})
 

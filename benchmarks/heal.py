@@ -1,0 +1,235 @@
+"""What healing costs: time beside copying, floating point operations beside a plain product, memory beside the model.
+
+    python benchmarks/heal.py [--layers 8] [--repeats 3] [--folder /tmp]
+
+Makes random bfloat16 models of a few hundred megabytes in a temporary folder, and removes them. Each measurement runs
+in a process of its own; sides of a comparison take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from holdfast.environments.general_points.vocabulary import vocabulary_texts
+from holdfast.heal.apply import Operation
+from holdfast.heal.cost import counting
+from holdfast.heal.healing import healing_of
+from holdfast.heal.write import write_checkpoint
+from holdfast.models.durable import fsync_tree
+from holdfast.models.pairs import ModelPair
+from holdfast.models.safetensors_file import TensorSpec
+from holdfast.models.tensors import write_folder
+from holdfast.models.word_tokenizer import build
+from holdfast.spectral.cache import FactorCache
+
+WIDTH, INNER, VOCABULARY = 1024, 3584, 16_384
+SHARE = 0.2
+MEGABYTE = 1_000_000
+
+
+def make(folder: Path, layers: int) -> None:
+    """Write a random base and a tuned model, ‖D‖ about 1 % of ‖W‖."""
+    tokenizer = build(vocabulary_texts(), numbers=40, positions=256)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=layers,
+        num_attention_heads=8, num_key_value_heads=8, tie_word_embeddings=True, dtype="bfloat16",
+    )  # fmt: skip
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in LlamaForCausalLM(config).named_parameters()}
+    specs = [TensorSpec(name, torch.bfloat16, shape) for name, shape in sorted(shapes.items())]
+    for name, moved in (("base", 0.0), ("tuned", 0.01)):
+        (folder / name).mkdir(parents=True)
+        write_folder(folder / name, specs, tensors=values(specs, moved), max_shard_bytes=250 * MEGABYTE)
+        config.architectures = ["LlamaForCausalLM"]
+        config.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+
+
+def values(specs: list[TensorSpec], moved: float) -> Iterator[tuple[str, Tensor]]:
+    for number, spec in enumerate(specs):
+        generator = torch.Generator().manual_seed(number)
+        weight = torch.randn(spec.shape, generator=generator)
+        if moved:
+            weight += moved * torch.randn(spec.shape, generator=generator)
+        yield spec.name, (weight / WIDTH**0.5).to(spec.dtype)
+
+
+def copied(folder: Path, out: Path, durable: bool) -> float:
+    """Copy the tuned model and hash the copy; return seconds."""
+    started = time.perf_counter()
+    shutil.copytree(folder / "tuned", out)
+    for path in sorted(out.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            hashlib.file_digest(stream, "sha256")
+    if durable:
+        fsync_tree(out)
+    return time.perf_counter() - started
+
+
+def operation(folder: Path, healing: dict[str, object]) -> Operation:
+    pair = ModelPair(str(folder / "base"), str(folder / "tuned"))
+    return Operation(pair, healing_of(healing), cache=FactorCache(folder / "factors"))
+
+
+def written(folder: Path, out: Path, healing: dict[str, object]) -> float:
+    made = operation(folder, healing)
+    started = time.perf_counter()
+    write_checkpoint(made, out)
+    return time.perf_counter() - started
+
+
+def rate(folder: Path) -> dict[str, float]:
+    """Heal in memory, factors cached; return FLOPs, seconds, and the seconds of as many FLOPs in one large product."""
+    made = operation(folder, {"name": "union", "k": SHARE})
+    with counting() as counter:
+        for _ in made.tensors():
+            pass
+    flops = float(counter.get_total_flops())
+    started = time.perf_counter()
+    for _ in made.tensors():
+        pass
+    seconds = time.perf_counter() - started
+    a, b = torch.randn(INNER, WIDTH), torch.randn(WIDTH, int(2 * SHARE * WIDTH))
+    product = min(timed(lambda: a @ b) for _ in range(20))
+    return {"flops": flops, "seconds": seconds, "product": flops / (2 * a.shape[0] * a.shape[1] * b.shape[1]) * product}
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def peak(folder: Path, out: Path, healing: dict[str, object]) -> float:
+    """Return by how much the process grows at most while a checkpoint is written, in MB (Linux)."""
+    made = operation(folder, healing)
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+    before = resident("VmRSS")
+    write_checkpoint(made, out)
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024 / MEGABYTE
+
+
+INTERPOLATE: dict[str, object] = {"name": "interpolate", "strength": 0.3}
+UNION: dict[str, object] = {"name": "union", "k": SHARE}
+MEASUREMENTS: dict[str, Callable[[Path, Path], object]] = {
+    "copy": lambda folder, out: copied(folder, out, False),
+    "durable copy": lambda folder, out: copied(folder, out, True),
+    "interpolate": lambda folder, out: written(folder, out, INTERPOLATE),
+    "union": lambda folder, out: written(folder, out, UNION),
+    "rate": lambda folder, _: rate(folder),
+    "peak interpolate": lambda folder, out: peak(folder, out, INTERPOLATE),
+    "peak union": lambda folder, out: peak(folder, out, UNION),
+}
+
+
+def ask(what: str, folder: Path) -> dict[str, float]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, "--measure", what, "--folder", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def factors_in_use() -> float:
+    """Return MB of what the union of the largest matrix needs beside the matrix: all in float32.
+
+    The cached vectors (R, R), both leading bases and both products (K wide each), and the two factors (2 K wide).
+    """
+    k = round(SHARE * WIDTH)
+    return 4 * (WIDTH**2 + 4 * k * (WIDTH + INNER)) / MEGABYTE
+
+
+def time_table(folder: Path, repeats: int) -> None:
+    sides = ("copy", "durable copy", "interpolate", "union")
+    ask("union", folder)  # makes the factors
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side in sides:
+            seconds[side].append(ask(side, folder)["value"])
+    size = sum(path.stat().st_size for path in (folder / "tuned").glob("*.safetensors")) / MEGABYTE
+    print(f"| writing {size:,.0f} MB | s | MB/s | of a copy's rate | of a durable copy's rate |\n|---|---|---|---|---|")
+    names = {
+        "copy": "copy the folder, SHA-256 of the copy",
+        "durable copy": "the same, made durable (fsync)",
+        "interpolate": "`heal --healer interpolate`, durable, three hashes",
+        "union": f"`heal --healer union --k {SHARE}`, factors cached",
+    }
+    for side in sides:
+        mine = statistics.median(seconds[side])
+        ratios = [statistics.median(seconds[other]) / mine for other in ("copy", "durable copy")]
+        print(f"| {names[side]} | {mine:.2f} | {size / mine:,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
+
+
+def rate_table(folder: Path) -> None:
+    found = ask("rate", folder)
+    gigaflops = found["flops"] / 1e9
+    print("| | GFLOP | s | GFLOP/s | of a plain product |\n|---|---|---|---|---|")
+    for words, seconds in (
+        ("one product of float32 matrices, repeated", "product"),
+        ("union of all matrices", "seconds"),
+    ):
+        print(
+            f"| {words} | {gigaflops:,.0f} | {found[seconds]:.2f} | {gigaflops / found[seconds]:,.0f} | "
+            f"{found['product'] / found[seconds]:.2f} |"
+        )
+
+
+def memory_table(small: Path, large: Path) -> None:
+    largest = 2 * VOCABULARY * WIDTH / MEGABYTE
+    matrix = 2 * INNER * WIDTH / MEGABYTE
+    print(
+        f"Largest tensor {largest:.0f} MB (embeddings), largest matrix {matrix:.0f} MB, "
+        f"its factors {factors_in_use():.0f} MB.\n"
+    )
+    print("| peak growth, MB | model | four times the blocks | ratio | allowed |\n|---|---|---|---|---|")
+    for name, allowed in (("interpolate", 2 * largest + 64), ("union", 2 * largest + 64 + factors_in_use())):
+        ask(name, large)  # factors are cached
+        peaks = [statistics.median(ask(f"peak {name}", folder)["value"] for _ in range(3)) for folder in (small, large)]
+        print(f"| {name} | {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[1] / peaks[0]:.2f} | {allowed:.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=8, help="Of the smaller model; the larger one has four times.")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--measure", choices=MEASUREMENTS)
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(json.dumps(MEASUREMENTS[chosen.measure](chosen.folder, chosen.folder / "out")))
+        return
+    print(f"{torch.get_num_threads()} thread(s) of {os.cpu_count()}, torch {torch.__version__}\n")
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as place:
+        small, large = Path(place) / "small", Path(place) / "large"
+        make(small, chosen.layers)
+        make(large, 4 * chosen.layers)
+        time_table(small, chosen.repeats)
+        print()
+        rate_table(small)
+        print()
+        memory_table(small, large)
+
+
+if __name__ == "__main__":
+    main()
