@@ -69,6 +69,21 @@ def test_the_best_step_is_a_step_of_the_history_and_keep_says_that_it_is_the_las
 
 @pytest.mark.parametrize("name", MEMBERS)
 @given(values=VALUES)
+def test_a_step_that_is_called_best_was_kept_when_it_was_there(name, values):
+    """A run saves a checkpoint where ``keep`` says so, and can go back to no other moment, but the last."""
+    signal = signal_named(name)
+    run = history(signal, values)
+    kept = set()
+    for length in range(1, len(run) + 1):
+        decision = signal.decide(run[:length])
+        kept |= {run[length - 1].step} if decision.keep else set()
+        assert decision.best_step is None or decision.best_step in kept
+        if decision.verdict is Verb.STOP:
+            break
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+@given(values=VALUES)
 def test_an_unknown_last_value_abstains(name, values):
     signal = signal_named(name)
     if signal.needs:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from holdfast import members
 from holdfast.errors import Fault, UnknownName, UserError
 from holdfast.evaluate.suite import suite_read
 from holdfast.plan.probe_faults import recorded, who_records
 from holdfast.recipe import nearly, suggest
 from holdfast.signals import SIGNALS
-from holdfast.signals.base import Signal
 from holdfast.signals.reading import BESIDE_SUITES
+from holdfast.signals.spec import signal_of
 
 
 def stop_faults(values: Mapping[str, Any], *, allow_code: bool = False) -> Iterator[Fault]:
@@ -20,13 +19,12 @@ def stop_faults(values: Mapping[str, Any], *, allow_code: bool = False) -> Itera
     stop = values.get("stop")
     if not isinstance(stop, Mapping):
         return
-    fields = {key: value for key, value in stop.items() if key != "signal"}
     if "signal" not in stop:
-        near = [key for key in fields if nearly(str(key), "signal")]
+        near = [key for key in stop if nearly(str(key), "signal")]
         yield Fault("stop.signal", f"is missing (there is {near[0]!r})" if near else "is missing", suggest("", SIGNALS))
         return
     try:
-        signal: Signal = members.build("signal", {**fields, "name": stop["signal"]}, SIGNALS, allow_code=allow_code)
+        signal = signal_of(stop, allow_code=allow_code)
     except UnknownName as fault:
         yield Fault("stop", fault.problem, suggest(fault.name, fault.known))
         return

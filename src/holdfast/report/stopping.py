@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from holdfast.errors import NotRecorded, UserError
-from holdfast.members import build
 from holdfast.records import Estimate, Record
 from holdfast.report.compare import Arm, all_suites, pool
 from holdfast.report.run_data import RunData
-from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 from holdfast.signals.ood_peak import OODPeak
 from holdfast.signals.patience import Patience
 from holdfast.signals.reading import is_split
 from holdfast.signals.replay import replay
+from holdfast.signals.spec import signal_of
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,12 @@ def reads_what_is_shown(groups: Sequence[Arm]) -> bool:
 def _signals(arm: Arm, groups: Sequence[Arm]) -> Iterator[tuple[str, Signal]]:
     own = arm.runs[0].recipe.get("stop")
     if isinstance(own, dict) and "signal" in own:
-        spec = {"name" if key == "signal" else key: value for key, value in own.items()}
         try:
-            signal: Signal = build("signal", spec, SIGNALS)
+            signal = signal_of(own)
         except UserError:
             pass  # an outsider's signal: its code is not imported for a report
         else:
-            yield f"{spec['name']} on {', '.join(map(_short, signal.needs))} (the run's own)", signal
+            yield f"{own['signal']} on {', '.join(map(_short, signal.needs))} (the run's own)", signal
     for suite in all_suites(groups):
         yield f"patience on {suite.name}", Patience(reads=f"eval_{suite.name}_success")
     for suite in all_suites(groups):

@@ -21,7 +21,6 @@ import yaml
 from holdfast.data.sources import Source
 from holdfast.errors import RunFolderError, UserError
 from holdfast.evaluate.suite import make_all
-from holdfast.members import build
 from holdfast.models.adapters import adapt
 from holdfast.models.compute import dtype_named, recompute_activations, set_masters
 from holdfast.models.durable import write_json
@@ -40,8 +39,7 @@ from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.run.penalizing import with_penalty
 from holdfast.run.probing import Probing, refuse_sharded
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
-from holdfast.signals import SIGNALS
-from holdfast.signals.base import Signal
+from holdfast.signals.spec import signal_of
 from holdfast.train import run_folder
 from holdfast.train.budget import Spent
 from holdfast.train.loop import Loop
@@ -268,13 +266,6 @@ def settings_of(recipe: Recipe, *, steps: int, stored: torch.dtype) -> Settings:
         compute_dtype=stored if recipe.compute_dtype == "auto" else dtype_named(recipe.compute_dtype),
         swallow_dtype=stored,
     )
-
-
-def signal_of(spec: Mapping[str, Any], *, allow_code: bool = False) -> Signal:
-    """Build the stopping signal of a recipe's ``stop`` block; its ``signal`` key names the member."""
-    fields = dict(spec)
-    signal: Signal = build("signal", {"name": fields.pop("signal", None), **fields}, SIGNALS, allow_code=allow_code)
-    return signal
 
 
 def _identity(recipe: Recipe, loaded: Loaded, rows: Source, ranks: Ranks) -> dict[str, str]:

@@ -2,6 +2,12 @@
 
 SIGNALS = {
     "patience": "holdfast.signals.patience:Patience",
-    "ood_peak": "holdfast.signals.ood_peak:OODPeak",
+    "behind": "holdfast.signals.behind:Behind",
+    "drift": "holdfast.signals.drift:Drift",
     "reached": "holdfast.signals.reached:Reached",
+    "rises": "holdfast.signals.rises:Rises",
+    "turn": "holdfast.signals.turn:Turn",
+    "interactions": "holdfast.signals.interactions:Interactions",
+    "combined": "holdfast.signals.combined:Combined",
+    "ood_peak": "holdfast.signals.ood_peak:OODPeak",
 }

@@ -1,0 +1,141 @@
+"""Stop when training no longer removes noise from what words say together, but adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from holdfast.records import Decision, Record, Verb
+from holdfast.signals.base import History
+from holdfast.signals.reading import reading
+from holdfast.signals.series import check_count
+
+BALANCE, PAST_BEST = "interactions_balance", "interactions_past_best"
+GAMMA_EMERGED, GAMMA_PRESERVED = "interactions_gamma_emerged", "interactions_gamma_preserved"
+RHO_EMERGED, RHO_PRESERVED = "interactions_rho_emerged", "interactions_rho_preserved"
+ORDER_EMERGED, ORDER_PRESERVED = "interactions_order_emerged", "interactions_order_preserved"
+REMOVAL = "interactions_removal"
+TURNOVER, NOISE_TURNOVER = "interactions_turnover", "interactions_noise_turnover"
+READ = (
+    BALANCE, PAST_BEST, GAMMA_EMERGED, GAMMA_PRESERVED, RHO_EMERGED, RHO_PRESERVED, ORDER_EMERGED, ORDER_PRESERVED,
+    REMOVAL, TURNOVER, NOISE_TURNOVER,
+)  # fmt: skip
+"""What the probe ``interactions`` writes, at least; each is a mean over its prompts:
+
+================================== ====================================================================================
+``interactions_balance``             B = D' − U: removed unreliable mass less emerged unreliable mass, as shares of the
+                                   strength at the start; 0 there
+``interactions_past_best``           chance, over resampled prompts, that B is below the B of the best moment so far
+``interactions_gamma_emerged``       γ of what emerged since the start; ``…_preserved`` of what was there all along
+``interactions_rho_emerged``         non-cancellation ρ̃, its floor of random signs taken off; ``…_preserved``
+``interactions_order_emerged``       mean order; ``…_preserved``
+``interactions_removal``             removed mass since the moment before, as a share of the strength at the start
+``interactions_turnover``            turnover between the start and now: what emerged or was removed, of all that counts
+``interactions_noise_turnover``      turnover between two measurements of one moment (repeats, templates)
+================================== ====================================================================================
+"""
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Stop when the balance is surely past its best, and at least two of four facts say why; keep the best moment.
+
+    With E what emerged, P what was preserved, and t* the moment with the highest balance so far::
+
+        past       P_boot(B_t < B_t*) >= confidence
+        facts      γ(E) < ½ γ(P)     ρ̃(E) < ρ̃(P)     mean order(E) > mean order(P)     removal <= settled
+        STOP       past, and at least ``facts`` facts, at ``checks`` moments in a row
+
+    A fact that is unknown (nothing emerged) does not speak. It abstains where two measurements of one moment differ
+    more than that moment from the start: then there is nothing to be told, and the moment counts for nothing.
+
+    Evidence: arXiv 2605.17967 describes the two stages (noise-like interactions go first, then overfitted ones come) in
+    five models; the authors give no rule. This one is ours, and untried outside of our studies. See ``docs/signals.md``
+    for how it did there against one-line rivals.
+
+    Args:
+        confidence: Chance of being past the best, in (0.5, 1).
+        facts: How many of the four must speak, 0 to 4.
+        checks: Moments in a row, at least 1.
+        settled: Removed mass of a moment that counts as none, at least 0.
+
+    Example:
+        >>> from holdfast.records import Record
+        >>> said = {GAMMA_EMERGED: 0.1, GAMMA_PRESERVED: 0.6, RHO_EMERGED: 0.0, RHO_PRESERVED: 0.4, ORDER_EMERGED: 5.0,
+        ...         ORDER_PRESERVED: 2.0, REMOVAL: 0.0, TURNOVER: 0.5, NOISE_TURNOVER: 0.1}
+        >>> told = [(0.0, 0.0), (0.3, 0.0), (0.1, 0.95), (-0.2, 1.0)]
+        >>> history = [Record(k, {}, {**said, BALANCE: b, PAST_BEST: p}) for k, (b, p) in enumerate(told)]
+        >>> decision = Interactions().decide(history)
+        >>> decision.verdict.value, decision.best_step
+        ('stop', 1)
+    """
+
+    confidence: float = 0.9
+    facts: int = 2
+    checks: int = 2
+    settled: float = 0.01
+
+    oracle: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_count("checks", self.checks)
+        check_count("facts", self.facts, least=0)
+        if not 0.5 < self.confidence < 1 or not self.settled >= 0 or self.facts > 4:
+            raise ValueError(
+                "confidence must be in (0.5, 1), facts at most 4 and settled at least 0, "
+                f"got {self.confidence}, {self.facts} and {self.settled}"
+            )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """All that the rule reads."""
+        return READ
+
+    def decide(self, history: History) -> Decision:
+        """Decide after the last record. Raises NotRecorded if a record lacks a reading."""
+        if not history:
+            return Decision(Verb.ABSTAIN, reason="nothing is recorded yet")
+        best, best_step, run, stopped = float("-inf"), None, 0, False
+        tells = True
+        for number, record in enumerate(history):
+            told = {name: reading(record, name, "select") for name in READ}
+            balance, past = told[BALANCE], told[PAST_BEST]
+            tells = balance is not None and past is not None and (number == 0 or self._told_apart(told))
+            if not tells or balance is None or past is None:
+                continue
+            if balance > best:
+                best, best_step = balance, record.step
+            run = run + 1 if past >= self.confidence and self._speaking(told) >= self.facts else 0
+            stopped = stopped or run >= self.checks
+        now = history[-1].step
+        if not tells:
+            return Decision(Verb.ABSTAIN, best_step, reason=self._why_not(history[-1]))
+        told = {name: reading(history[-1], name, "select") for name in READ}
+        reason = (
+            f"balance {told[BALANCE]:.3g}, best {best:.3g} at step {best_step}; past it with chance "
+            f"{told[PAST_BEST]:.2f}, {self._speaking(told)} of 4 facts speak"
+        )
+        return Decision(Verb.STOP if stopped else Verb.GO_ON, best_step, best_step == now, reason)
+
+    def _speaking(self, told: dict[str, float | None]) -> int:
+        def below(one: str, other: str, share: float = 1.0) -> bool:
+            a, b = told[one], told[other]
+            return a is not None and b is not None and a < share * b
+
+        removal = told[REMOVAL]
+        return (
+            below(GAMMA_EMERGED, GAMMA_PRESERVED, 0.5)
+            + below(RHO_EMERGED, RHO_PRESERVED)
+            + below(ORDER_PRESERVED, ORDER_EMERGED)
+            + (removal is not None and removal <= self.settled)
+        )
+
+    def _told_apart(self, told: dict[str, float | None]) -> bool:
+        turnover, noise = told[TURNOVER], told[NOISE_TURNOVER]
+        return turnover is not None and (noise is None or noise <= turnover)
+
+    def _why_not(self, last: Record) -> str:
+        balance = reading(last, BALANCE, "select")
+        if balance is None or reading(last, PAST_BEST, "select") is None:
+            return f"the balance is unknown at step {last.step}"
+        return f"two measurements of step {last.step} differ as much as it differs from the start"
