@@ -91,7 +91,7 @@ def _asked(words: Sequence[str], given: Mapping[str, float], healer: str, *, all
     if len(given) > 1:
         raise UserError("give --strength or --undo, not both")
     fields = assigned(words, source="the command line") | {"name": healer}
-    return healing_of(fields | given, allow_code=allow_code)
+    return healing_of(fields | dict(given), allow_code=allow_code)
 
 
 def _found(
