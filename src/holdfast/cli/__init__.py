@@ -1,4 +1,4 @@
-"""The command line, one thin file a verb: ``init plan train eval study report diagnose heal pretrain env``.
+"""The command line, one thin file a verb: ``init plan train eval study report replay diagnose interactions heal pretrain env``.
 
 A mistake of the user's is one clear message on stderr and exit code 2; an interrupt is exit code 130. What is heavy is
 imported inside the verbs, so that ``holdfast --help`` answers at once.
@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli import diagnose, env, evaluating, heal, init, plan, pretrain, report, study, train
+from holdfast.cli import (
+    diagnose,
+    env,
+    evaluating,
+    heal,
+    init,
+    interactions,
+    plan,
+    pretrain,
+    replay,
+    report,
+    study,
+    train,
+)
 from holdfast.errors import HoldfastError, OtherRankFailed, UserError
 
 app = typer.Typer(
@@ -33,7 +46,9 @@ app.command("train", context_settings=RECIPE_FLAGS)(train.train)
 app.command("eval", context_settings=RECIPE_FLAGS)(evaluating.evaluate)
 app.command("study", context_settings=RECIPE_FLAGS)(study.study)
 app.command("report")(report.report)
+app.command("replay")(replay.replay)
 app.command("diagnose", context_settings=RECIPE_FLAGS)(diagnose.diagnose)
+app.command("interactions")(interactions.interactions)
 app.command("heal")(heal.heal)
 app.command("pretrain", context_settings=RECIPE_FLAGS)(pretrain.pretrain)
 app.command("env")(env.env)

@@ -23,6 +23,8 @@ def shipped() -> dict[str, Path]:
 def find(name: str) -> Path | str:
     """Return the folder of a shipped base or of a local model, or the hub id itself (which is not looked up).
 
+    The folder of a run that has ended means the checkpoint that its signal called best; without a signal, its last one.
+
     Raises:
         ModelNotFound: nothing has this name, or the folder holds no ``config.json``.
     """
@@ -32,6 +34,9 @@ def find(name: str) -> Path | str:
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
+    chosen = _of_run(folder)
+    if chosen is not None:
+        return chosen
     if folder.is_dir():
         raise ModelNotFound(f"model {name!r}: the folder holds no config.json{_hint_inside(folder)}")
     if folder.exists():
@@ -71,6 +76,21 @@ def exposure(folder: Path) -> Mapping[str, Any] | None:
     if not isinstance(facts, dict):
         raise ModelError(f"{path} must hold a JSON object, found {type(facts).__name__}")
     return facts
+
+
+def _of_run(folder: Path) -> Path | None:
+    """Return the checkpoint that stands for a run; None if the folder is no run's, or holds none."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(result, dict):
+        return None
+    for step in (result.get("best_step"), result.get("steps")):
+        checkpoint = folder / f"checkpoint-{step}"
+        if step is not None and (checkpoint / "config.json").is_file():
+            return checkpoint
+    return None
 
 
 def _hint_inside(folder: Path) -> str:

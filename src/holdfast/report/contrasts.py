@@ -146,7 +146,7 @@ def _readings(terms: Sequence[Term], seed: int, metric: str) -> float | None:
     return total
 
 
-class _Graded(NamedTuple):
+class Graded(NamedTuple):
     """The grade of every problem of one suite at one moment of one run."""
 
     places: tuple[Place, ...]
@@ -158,24 +158,24 @@ def _crossed(suite: str, terms: Sequence[Term], seeds: Sequence[int], metric: st
     own = [term for term in terms if term.suite == suite]
     gradings = [
         [
-            (term.weight / len(term.moments[seed]), _graded(_run(term.arm, seed), suite, step, metric))
+            (term.weight / len(term.moments[seed]), graded_of(_run(term.arm, seed), suite, step, metric))
             for term in own
             for step in term.moments[seed]
         ]
         for seed in seeds
     ]
-    places = _shared([graded.places for row in gradings for _, graded in row])
+    places = shared_places([graded.places for row in gradings for _, graded in row])
     if not places:
         return None
     values_SN = np.zeros((len(seeds), len(places)))
     for total_N, row in zip(values_SN, gradings, strict=True):
         for weight, graded in row:
-            total_N += weight * _at_places(graded, places)
+            total_N += weight * at_places(graded, places)
     reach = sum(abs(term.weight) for term in own) / 2
     return over_seeds.Crossed(values_SN, [key for _, _, key in places], reach)
 
 
-def _shared(rosters: Sequence[tuple[Place, ...]]) -> tuple[Place, ...]:
+def shared_places(rosters: Sequence[tuple[Place, ...]]) -> tuple[Place, ...]:
     """Return the places that all rosters hold. Mostly the shorter ones are the beginnings of the longer."""
     shortest = min(rosters, key=len)
     if all(roster[: len(shortest)] == shortest for roster in rosters):
@@ -183,14 +183,14 @@ def _shared(rosters: Sequence[tuple[Place, ...]]) -> tuple[Place, ...]:
     return tuple(sorted(set.intersection(*map(set, rosters))))
 
 
-def _at_places(graded: _Graded, places: tuple[Place, ...]) -> NDArray[np.float64]:
+def at_places(graded: Graded, places: tuple[Place, ...]) -> NDArray[np.float64]:
     if graded.places[: len(places)] == places:
         return graded.values_N[: len(places)]
     order = {place: number for number, place in enumerate(graded.places)}
     return graded.values_N[[order[place] for place in places]]
 
 
-def _graded(run: RunData, suite: str, step: int, metric: str) -> _Graded:
+def graded_of(run: RunData, suite: str, step: int, metric: str) -> Graded:
     """Return the grade of every problem, of several answers their mean; none if not kept, or one is unknown."""
     key = ("graded", suite, step, metric)
     if key not in run.derived:
@@ -201,8 +201,8 @@ def _graded(run: RunData, suite: str, step: int, metric: str) -> _Graded:
         known = [[float(value) for value in values if value is not None] for values in grades.values()]
         whole = sum(map(len, known)) == len(samples)
         places = run.derived.setdefault(("places", tuple(grades)), tuple(grades)) if whole else ()
-        run.derived[key] = _Graded(places, np.array([sum(v) / len(v) for v in known] if whole else [], dtype=float))
-    found: _Graded = run.derived[key]
+        run.derived[key] = Graded(places, np.array([sum(v) / len(v) for v in known] if whole else [], dtype=float))
+    found: Graded = run.derived[key]
     return found
 
 

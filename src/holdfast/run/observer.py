@@ -245,12 +245,13 @@ class Observer:
             "steps": ended.step,
             "spent": dict(ended.spent),
             "best_step": self._best_step(),
+            "best_checkpoint": self._best_checkpoint(),
             "wall_seconds": wall_seconds,
             "train_seconds": ended.seconds.train,
             "measure_seconds": ended.seconds.measure,
             "heal_seconds": None if self.healed is None else self.healed.seconds,
             "tokens_per_second": ended.spent["tokens"] / ended.seconds.train if ended.seconds.train else None,
-            "measuring": costs.summed(self.folder),
+            "measuring": self.probing.measuring(),
             "peak_memory_bytes": peak_memory(),
             "peak_accelerator_bytes": peak_accelerator_memory(self.accelerator.device),
             "recipe_hash": self.recipe.hash(),
@@ -281,6 +282,11 @@ class Observer:
     def _best_step(self) -> int | None:
         decisions = [record.decision for record in self.history if record.decision is not None]
         return decisions[-1].best_step if decisions else None
+
+    def _best_checkpoint(self) -> str | None:
+        """Return the name of the folder that the signal's best step was saved in; None if there is none."""
+        name = f"checkpoint-{self._best_step()}"
+        return name if (self.folder / name).is_dir() else None
 
 
 def _is_stop(decision: Decision | None) -> bool:

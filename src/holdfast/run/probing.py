@@ -106,6 +106,13 @@ class Probing:
             return {}, estimate
         return probe.measure(scene), estimate
 
+    def measuring(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return what measuring cost in the whole run, and what each probe wrote (``result.json``)."""
+        total: dict[str, dict[str, dict[str, Any]]] = {**costs.summed(self.folder)}
+        for name, probe in self.probes.items():
+            total["probes"][name] = {**total["probes"].get(name, {"times": 0}), "readings": list(probe.readings)}
+        return total
+
     def _write(self, kept: Mapping[str, str]) -> None:
         for name, line in kept.items():
             costs.append(self._file(name), line)

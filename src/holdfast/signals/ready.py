@@ -39,11 +39,11 @@ class Ready:
 
 
 READY: Mapping[str, Ready] = {
-    "validation NLL, patience": Ready({"signal": "patience", "reads": "validation_nll", "mode": "min"}, "validation"),
-    "validation NLL, behind": Ready({"signal": "behind", "reads": "validation_nll", "by": 0.05}, "validation"),
+    "patience on validation NLL": Ready({"signal": "patience", "reads": "validation_nll", "mode": "min"}, "validation"),
+    "GL on validation NLL": Ready({"signal": "behind", "reads": "validation_nll", "by": 0.05}, "validation"),
     "train–validation gap": Ready({"signal": "drift", "reads": "nll_gap", "by": 0.05}, "gap"),
-    "validation success, patience": Ready({"signal": "patience", "reads": "eval_{validation}_success"}),
-    "ID success, patience": Ready({"signal": "patience", "reads": "eval_{id}_success"}),
+    "patience on validation success": Ready({"signal": "patience", "reads": "eval_{validation}_success"}),
+    "patience on ID success": Ready({"signal": "patience", "reads": "eval_{id}_success"}),
     "KL budget": Ready({"signal": "drift", "reads": "kl_from_base", "by": 0.05}, "kl"),
     "update budget": Ready({"signal": "drift", "reads": "update_norm", "by": 0.05}),
     "rotation budget": Ready({"signal": "drift", "reads": "rotation_left", "by": 10.0}, "rotation"),
@@ -67,7 +67,7 @@ READY: Mapping[str, Ready] = {
         },
         "validation, gradient_disparity, label_wave, kl",
     ),
-    "OOD success, patience": Ready({"signal": "patience", "reads": "eval_{ood}_success"}),
+    "patience on OOD success": Ready({"signal": "patience", "reads": "eval_{ood}_success"}),
     "OOD peak": Ready({"signal": "ood_peak", "reads": "eval_{ood}_success"}),
 }
 """By name, in the order of tables. The last two need what a practitioner seldom has: problems out of distribution."""
