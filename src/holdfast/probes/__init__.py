@@ -9,4 +9,6 @@ PROBES = {
     "gradient_disparity": "holdfast.probes.gradient_disparity:GradientDisparity",
     "label_wave": "holdfast.probes.label_wave:LabelWave",
     "rotation": "holdfast.probes.rotation:Rotation",
+    "interactions": "holdfast.probes.interactions.probe:Interactions",
+    "interactions_cheap": "holdfast.probes.interactions.cheap:InteractionsCheap",
 }
