@@ -13,7 +13,7 @@ from holdfast.signals.interactions import (
     BALANCE,
     GAMMA_EMERGED,
     GAMMA_PRESERVED,
-    NOISE_TURNOVER,
+    NOISE,
     ORDER_EMERGED,
     ORDER_PRESERVED,
     PAST_BEST,
@@ -21,6 +21,8 @@ from holdfast.signals.interactions import (
     REMOVAL,
     RHO_EMERGED,
     RHO_PRESERVED,
+    STABLE_EMERGED,
+    STABLE_PRESERVED,
     TURNOVER,
     Interactions,
 )
@@ -77,7 +79,8 @@ def test_a_reading_that_rises_from_the_start_has_no_minimum_before_it_falls():
 
 ODD = {
     GAMMA_EMERGED: 0.1, GAMMA_PRESERVED: 0.6, RHO_EMERGED: 0.0, RHO_PRESERVED: 0.4, ORDER_EMERGED: 5.0,
-    ORDER_PRESERVED: 2.0, REMOVAL: 0.0, TURNOVER: 0.5, NOISE_TURNOVER: 0.1,
+    ORDER_PRESERVED: 2.0, REMOVAL: 0.0, TURNOVER: 0.5, STABLE_EMERGED: None, STABLE_PRESERVED: None,
+    NOISE["repeats"]: 0.1, NOISE["templates"]: 0.9,
 }  # fmt: skip
 
 
@@ -107,13 +110,22 @@ def test_interactions_need_two_facts_that_say_why():
 
 
 def test_interactions_abstain_where_two_measurements_differ_as_much_as_training_did():
-    decision = Interactions().decide(moments(*PAST, **{NOISE_TURNOVER: 0.6}))
+    decision = Interactions(against="templates").decide(moments(*PAST))
     assert (decision.verdict, decision.best_step) == (Verb.ABSTAIN, 0)
     assert "differ as much" in decision.reason
 
 
 def test_interactions_read_what_their_list_names():
-    assert set(ODD) | {BALANCE, PAST_BEST} == set(READ) == set(Interactions().needs)
+    assert {*ODD, BALANCE, PAST_BEST} == {*READ, *NOISE.values()}
+    assert set(Interactions().needs) == {*READ, NOISE["repeats"]}
+
+
+def test_interactions_ask_templates_where_no_other_model_was_asked():
+    solo = {GAMMA_EMERGED: None, GAMMA_PRESERVED: None, RHO_EMERGED: 0.9, ORDER_EMERGED: 1.0}
+    assert replay(Interactions(), moments(*PAST, **solo)).stop_step is None
+    assert (
+        replay(Interactions(), moments(*PAST, **solo, **{STABLE_EMERGED: 0.1, STABLE_PRESERVED: 0.5})).stop_step == 50
+    )
 
 
 A = {"signal": "patience", "reads": "a", "patience": 1}
