@@ -96,3 +96,14 @@ def test_a_run_that_the_study_calls_failed_is_kept_without_records(make_study, t
         ("full, 1e-3", "finished", 8),
         ("mlp", "failed", 0),
     ]
+
+
+def test_readings_taken_down_after_the_run_join_the_records_of_their_moments(make_run, tmp_path):
+    one = make_run(tmp_path / "one", size=20, during=20)
+    (before,) = load_runs(one)
+    first, last = before.records[0].step, before.records[-1].step
+    line = {"step": last, "readings": {"spectral_values": 0.25}}
+    (one / "spectra.jsonl").write_text(json.dumps(line) + "\n")
+    (after,) = load_runs(one)
+    assert after.record_at(last).readings == {**before.record_at(last).readings, "spectral_values": 0.25}
+    assert after.record_at(first).readings == before.record_at(first).readings

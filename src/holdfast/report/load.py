@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import RunFolderError
-from holdfast.records import Sample
+from holdfast.records import Record, Sample
 from holdfast.report import compact
 from holdfast.report.files import read_json, read_lines, read_records, read_yaml
 from holdfast.report.run_data import Answers, RunData
@@ -96,7 +96,7 @@ def _run(
         recipe=recipe,
         plan=read_json(folder / "plan.json") or {},
         metrics=tuple(read_lines(metrics)) if metrics.is_file() else (),
-        records=read_records(folder / "records.jsonl"),
+        records=_joined(read_records(folder / "records.jsonl"), folder / "spectra.jsonl"),
         result=result,
         notes=notes,
         study=study,
@@ -106,6 +106,17 @@ def _run(
             if not (folder / file).is_file()
         ),
         answers=_answers(folder),
+    )
+
+
+def _joined(records: tuple[Record, ...], file: Path) -> tuple[Record, ...]:
+    """Return records with further readings of their moments, taken down from kept checkpoints after the run."""
+    if not file.is_file():
+        return records
+    later = {int(line["step"]): dict(line["readings"]) for line in read_lines(file)}
+    return tuple(
+        replace(record, readings={**record.readings, **later[record.step]}) if record.step in later else record
+        for record in records
     )
 
 

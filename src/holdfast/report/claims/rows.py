@@ -29,6 +29,7 @@ KINDS = {
     "recovery": "holdfast.report.claims.recovery:Recovery",
     "anew": "holdfast.report.claims.anew:Anew",
     "beyond": "holdfast.report.claims.beyond:Beyond",
+    "reading": "holdfast.report.claims.reading:Reading",
 }
 EVERY = "every "
 """``suite: every ood`` asks for a verdict for each suite of the purpose."""
