@@ -36,7 +36,7 @@ __all__ = ["angles_between", "chance_least", "exact_rotation", "first_order_rota
 
 ROUNDING = 1e-3
 """What float32 products may add to an error, relative to the reading."""
-JITTER = 1e-7
+JITTER = 1e-6
 """Added to Gram matrices of normalized columns before they are factorized: what rounding in float32 may take away."""
 
 
@@ -83,44 +83,41 @@ def first_order_rotation(found: Coordinates, ends: Ends) -> Rotation:
         ends: Which directions.
     """
     subspace = turned(found, ends)
-    small = _told(subspace, [_small_side(one, found, ends) for one in subspace[:2]])
-    large = _told(subspace, _large_sides(subspace, found, ends))
+    first, second = _small_side(subspace.first_RK, found, ends), _small_side(subspace.second_RK, found, ends)
+    small = _told(second, second, first, subspace)
+    large = _told(_large_side(subspace.second_RK, found, ends), second, first, subspace)
     return Rotation(small, large) if found.rows_are_smaller else Rotation(large, small)
 
 
 def _small_side(spanned_RK: Tensor, found: Coordinates, ends: Ends) -> Angles:
-    within, beyond = spanned_RK[ends.own].double(), spanned_RK[ends.rest]
-    return _of_span(within.T @ within, (beyond.T @ beyond).double(), size=found.rank)
+    within, beyond = spanned_RK[ends.own], spanned_RK[ends.rest]
+    return _of_span(within.T @ within, beyond.T @ beyond, size=found.rank)
 
 
-def _large_sides(subspace: Turned, found: Coordinates, ends: Ends) -> list[Angles]:
-    core_RR, outside = found.core, found.larger > found.rank
-    if outside:
-        perpendicular_RX = found.gram(ends.near) - core_RR @ core_RR[ends.near].T
-    read = []
-    for spanned_RK in subspace[:2]:
-        image_RK = found.values_R.to(core_RR.dtype)[:, None] * spanned_RK + core_RR.T @ spanned_RK
-        within, beyond = image_RK[ends.own].double(), image_RK[ends.rest]
-        beyond_KK = (beyond.T @ beyond).double()
-        if outside:
-            near_XK = spanned_RK[ends.near]
-            half_KK = spanned_RK.T @ (perpendicular_RX @ near_XK)
-            inner_KK = near_XK.T @ (perpendicular_RX[ends.near] @ near_XK)
-            beyond_KK = beyond_KK + (half_KK + half_KK.T - inner_KK).double()
-        read.append(_of_span(within.T @ within, beyond_KK, size=found.larger))
-    return read
+def _large_side(spanned_RK: Tensor, found: Coordinates, ends: Ends) -> Angles:
+    """Return the angles of the span of W_tunedᵀ times the small side's vectors, in base coordinates."""
+    core_RR = found.core
+    image_RK = torch.addcmul(core_RR.T @ spanned_RK, found.values_R.to(core_RR.dtype)[:, None], spanned_RK)
+    within, beyond = image_RK[ends.own], image_RK[ends.rest]
+    beyond_KK = beyond.T @ beyond
+    if found.larger > found.rank:
+        near_XK = spanned_RK[ends.near]
+        perpendicular_RK = found.gram(ends.near) @ near_XK - core_RR @ (core_RR[ends.near].T @ near_XK)
+        half_KK, inner_KK = spanned_RK.T @ perpendicular_RK, near_XK.T @ perpendicular_RK[ends.near]
+        beyond_KK = beyond_KK + half_KK + half_KK.T - inner_KK
+    return _of_span(within.T @ within, beyond_KK, size=found.larger)
 
 
 def _of_span(within_KK: Tensor, beyond_KK: Tensor, *, size: int) -> Angles:
     """Return the angles of a span from the Gram matrices of its parts within and beyond the base's subspace."""
     whole_KK = within_KK + beyond_KK
-    scale_K = whole_KK.diagonal().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    scale_K = whole_KK.diagonal().clamp_min(torch.finfo(whole_KK.dtype).tiny).rsqrt()
     scale_KK = scale_K[:, None] * scale_K
-    steady = JITTER * torch.eye(len(scale_K), dtype=torch.float64, device=scale_K.device)
-    root_KK, fault = torch.linalg.cholesky_ex(whole_KK * scale_KK + steady)
+    unit_KK = torch.eye(len(scale_K), dtype=whole_KK.dtype, device=whole_KK.device)
+    root_KK, fault = torch.linalg.cholesky_ex(torch.addcmul(JITTER * unit_KK, whole_KK, scale_KK))
     if int(fault):
-        values, vectors = torch.linalg.eigh(whole_KK * scale_KK + steady)
-        root_KK = torch.linalg.cholesky(vectors * values.clamp_min(JITTER) @ vectors.T)
+        values, vectors = torch.linalg.eigh(whole_KK * scale_KK)
+        root_KK = torch.linalg.cholesky(vectors * values.clamp_min(100 * JITTER) @ vectors.T)
     half = torch.linalg.solve_triangular(root_KK, beyond_KK * scale_KK, upper=False)
     sines_KK = torch.linalg.solve_triangular(root_KK, half.T, upper=False)
     return _angles(sines_KK, None, size=size)
@@ -143,22 +140,23 @@ def _angles(sines_KK: Tensor, cosines_KK: Tensor | None, *, size: int) -> Angles
     )
 
 
-def _told(subspace: Turned, read: list[Angles]) -> Angles:
-    """Return the second reading; as its error the difference from the first, and what a further correction may do."""
-    first, second = read
-    if second.of_chance is None or first.of_chance is None:
-        return second
+def _told(told: Angles, second: Angles, first: Angles, subspace: Turned) -> Angles:
+    """Return angles with their errors, which are those of the small side relative to its angles.
+
+    They are how much the second order changed the reading, and what a further correction of the same ratio may do.
+    """
+    if told.of_chance is None or second.of_chance is None or first.of_chance is None or not second.rms:
+        return told
     rounding = ROUNDING if subspace.second_RK.dtype == torch.float32 else 0.0
-    further = subspace.left_over / math.sqrt(second.count)
-    rms_error = abs(second.rms - first.rms) + math.degrees(further) + rounding * second.rms
-    largest_error = abs(second.largest - first.largest) + math.degrees(subspace.left_over) + rounding * second.largest
+    further = math.degrees(subspace.left_over)
+    largest = (abs(second.largest - first.largest) + further) / second.largest
+    rms = (abs(second.rms - first.rms) + further / math.sqrt(second.count)) / second.rms
+    of_chance = (
+        abs(second.of_chance - first.of_chance) / second.of_chance + 2 * further / math.sqrt(second.count) / second.rms
+    )
     return Angles(
-        second.largest, second.rms, second.of_chance, second.count, second.size,
-        largest_error=largest_error,
-        rms_error=rms_error,
-        of_chance_error=abs(second.of_chance - first.of_chance) + 2 * second.of_chance * _share(rms_error, second.rms),
+        told.largest, told.rms, told.of_chance, told.count, told.size,
+        largest_error=told.largest * (largest + rounding),
+        rms_error=told.rms * (rms + rounding),
+        of_chance_error=told.of_chance * (of_chance + 2 * rounding),
     )  # fmt: skip
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0

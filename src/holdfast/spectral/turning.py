@@ -110,16 +110,15 @@ def turned(found: Coordinates, ends: Ends) -> Turned:
     second_R = first_R + found.rows_R
 
     plain = _window(coupled_RR[:, ends.near], first_R, ends, fold=False)
-    off_RR = _off(coupled_RR, slice(0, found.rank), ends)
-    seed = _bounded(_columns(off_RR[:, ends.near], plain, ends)[ends.rest], plain.diagonal(first_R), ends)
+    seed = _bounded(_columns(coupled_RR[:, ends.near], plain, ends)[ends.rest], plain.diagonal(first_R), ends)
     first_RK = plain.turned(_stacked(seed, ends, own=1.0))
 
     whole_RX = coupled_RR[:, ends.near] + gram_RX
     window = _window(whole_RX, second_R, ends, fold=True)
-    columns_RK = _columns(_off(whole_RX, ends.near, ends), window, ends)
+    columns_RK = _columns(whole_RX, window, ends)
     within_KK, below = columns_RK[ends.own], columns_RK[ends.rest]
     seed = _bounded(below, window.diagonal(second_R), ends)
-    carried = window.seen(off_RR @ window.turned(_stacked(seed, ends, own=0.0)))[ends.rest]
+    carried = _carried(coupled_RR, seed, window, ends)
     right = below + carried - seed @ within_KK - seed @ (below.T @ seed)
     right[_shared(ends.window, ends.rest), _shared(ends.window, ends.own)] = 0  # folded in already
     second = _bounded(right, window.diagonal(second_R), ends)
@@ -151,20 +150,26 @@ def _apart(one: _Window, other: _Window, ends: Ends) -> float:
     return float(torch.linalg.vector_norm(second - first @ (first.T @ second)))
 
 
-def _off(matrix_RX: Tensor, columns: slice, ends: Ends) -> Tensor:
-    """Return a copy without what the window and the gaps hold already: its block and the diagonal."""
-    off = matrix_RX.clone()
-    off[columns].fill_diagonal_(0)
-    off[ends.window, _within(ends.window, columns)] = 0
-    return off
+def _columns(coupled_RX: Tensor, window: _Window, ends: Ends) -> Tensor:
+    """Return the columns ``own`` in window directions, without the diagonal and the window's own block.
 
-
-def _columns(off_RX: Tensor, window: _Window, ends: Ends) -> Tensor:
-    """Return the columns ``own`` with the window's directions on both sides."""
+    Both are held by the gaps and by the window already.
+    """
     inner = _within(ends.window, ends.near)
-    turned_RX = off_RX.clone()
-    turned_RX[:, inner] = off_RX[:, inner] @ window.vectors_WW.to(off_RX.dtype)
-    return window.seen(turned_RX[:, _within(ends.own, ends.near)])
+    columns_RX = coupled_RX.clone()
+    columns_RX[ends.near].fill_diagonal_(0)
+    columns_RX[ends.window, inner] = 0
+    columns_RX[:, inner] = columns_RX[:, inner] @ window.vectors_WW.to(columns_RX.dtype)
+    return window.seen(columns_RX[:, _within(ends.own, ends.near)])
+
+
+def _carried(coupled_RR: Tensor, below: Tensor, window: _Window, ends: Ends) -> Tensor:
+    """Return the block ``rest`` × ``rest`` in window directions, without its diagonal, times ``below``."""
+    lifted_RK = window.turned(_stacked(below, ends, own=0.0))
+    product_RK = coupled_RR @ lifted_RK - coupled_RR.diagonal()[:, None] * lifted_RK
+    held_WW = coupled_RR[ends.window, ends.window]
+    product_RK[ends.window] -= (held_WW - held_WW.diagonal().diag()) @ lifted_RK[ends.window]
+    return window.seen(product_RK)[ends.rest]
 
 
 def _bounded(right: Tensor, diagonal_R: Tensor, ends: Ends) -> Tensor:
