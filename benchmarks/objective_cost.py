@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -33,7 +33,10 @@ from holdfast.objectives.entropy import Entropy
 from holdfast.objectives.label_smoothing import LabelSmoothing
 from holdfast.objectives.nll import NLL
 from holdfast.objectives.power import Power
+from holdfast.objectives.subspace_penalty import penalty_on
 from holdfast.objectives.threshold import Threshold
+from holdfast.recipe import Penalty
+from holdfast.spectral.cache import FactorCache
 
 VOCABULARY, ROWS, TOKENS, PROMPT = 32_000, 16, 128, 64
 OURS: Mapping[str, Callable[[], Objective]] = {
@@ -69,6 +72,21 @@ def engine_step(objective: Objective) -> Callable[[], None]:
     def step() -> None:
         engine.model.zero_grad(set_to_none=True)
         engine.loss(one, engine.totals([one])).loss.backward()
+
+    return step
+
+
+def penalized_step(name: Literal["union", "core"]) -> Callable[[], None]:
+    """Return a step by our engine with a penalty on the update of all matrices in the blocks, k a fifth."""
+    own, one = model(), batch()
+    engine = Engine(own, NLL())
+    names = [key for key, weight in own.named_parameters() if ".layers." in key and weight.ndim == 2]
+    penalty = penalty_on(own, names, Penalty(name=name, strength=1000.0), cache=FactorCache(None))
+
+    def step() -> None:
+        own.zero_grad(set_to_none=True)
+        loss = engine.loss(one, engine.totals([one])).loss
+        (loss + penalty.asked.strength * penalty()).backward()
 
     return step
 
@@ -138,6 +156,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         sides = {name: engine_step(make()) for name, make in OURS.items()}
+        sides |= {f"engine, nll, {name} penalty": penalized_step(name) for name in ("union", "core")}
         sides |= {"naive PyTorch, nll": naive_step(dft=False), "naive PyTorch, dft": naive_step(dft=True)}
         sides |= {f"TRL, {kind}": trl_step(kind, folder) for kind in ("nll", "dft")}
         taken = rounds(sides, count)
