@@ -24,6 +24,9 @@ from holdfast.report.run_data import SuiteFacts
 from holdfast.report.sections.base import Drawing, Part, id_suite, ood_suite, seeds_told, shown, signed_cell
 from holdfast.report.tables import Table
 
+PANELS = 2
+"""Groups that are drawn, side by side."""
+
 
 def part(section: Section) -> Part | None:
     """Tabulate and draw every group of healed arms; None if no arm heals without training."""
@@ -38,7 +41,7 @@ def part(section: Section) -> Part | None:
         drawings=[
             Drawing(
                 "healing",
-                partial(_figure, [group for group in found if len(group.line) > 2], asked, known),
+                partial(_figure, _with_a_line(found), asked, known),
                 f"Success on {called(known)} and {called(asked)}: the line is interpolation, from the checkpoint "
                 f"(cross) to what it is healed towards (square). {seeds_told(section)}",
             )
@@ -149,6 +152,11 @@ def _peak_table(found: Sequence[Group], asked: SuiteFacts) -> Table | None:
     )
     columns = ("best step", "peak as it is mostly told", "honest peak", "end", "forgotten, points")
     return Table(columns, (row,), "rrrrr", (note,))
+
+
+def _with_a_line(found: Sequence[Group]) -> list[Group]:
+    """Return the groups that are worth a panel: those with the most points of interpolation, two at most."""
+    return sorted(found, key=lambda group: -len(group.line))[:PANELS]
 
 
 def _figure(found: Sequence[Group], asked: SuiteFacts, known: SuiteFacts) -> Figure:
