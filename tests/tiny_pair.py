@@ -29,15 +29,24 @@ class Folders(NamedTuple):
         return Operation(self.pair(), healing_of(healing), cache=FactorCache(None))
 
 
-def moved(model: Any, *, seed: int = 5, share: float = 0.05, unmoved: tuple[str, ...] = ()) -> Any:
+NOISE = 0.001
+"""Standard deviation of the update; that of the weights is 0.02."""
+
+
+def moved(model: Any, *, seed: int = 5, unmoved: tuple[str, ...] = ()) -> Any:
     """Add noise to every parameter in place, but to those whose name holds a word of ``unmoved``; return the model."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            noise = torch.randn(parameter.shape, generator=generator)
             if not any(word in name for word in unmoved):
-                parameter += share * float(parameter.abs().mean()) * noise
+                parameter += NOISE * noise.to(parameter.dtype)
     return model
+
+
+def models(architecture: str, *, unmoved: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """Return a base and a tuned model in float32."""
+    return tiny_models.build(architecture), moved(tiny_models.build(architecture), unmoved=unmoved)
 
 
 def write(
@@ -50,9 +59,8 @@ def write(
 ) -> Folders:
     """Write ``base`` and ``tuned`` below a folder; the same ones for the same arguments."""
     made = Folders(folder / "base", folder / "tuned")
-    models = (tiny_models.build(architecture), moved(tiny_models.build(architecture), unmoved=unmoved))
     tokenizer = tiny_base.write(folder / "tokenizer")
-    for place, model in zip(made, models, strict=True):
+    for place, model in zip(made, models(architecture, unmoved=unmoved), strict=True):
         model.to(dtype).save_pretrained(place, max_shard_size=max_shard_size)
         for name in BESIDE:
             shutil.copyfile(tokenizer / name, place / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ MODEL_FILES = (
 )
 """What stands beside the weights of a model and says what they are: small files of known names, no code, no pickle."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Faults of the place that is written to, whatever file they are told of."""
+
 
 @contextmanager
 def publishing(out: Path, *, sources: tuple[Path, ...], room: int) -> Iterator[Path]:
@@ -47,15 +51,13 @@ def publishing(out: Path, *, sources: tuple[Path, ...], room: int) -> Iterator[P
         remove_litter(place.parent, of=place.name)
         free = shutil.disk_usage(place.parent).free
         if free < room:
-            raise UserError(
-                f"heal: {out} needs {_megabytes(room)}, and {_megabytes(free)} are free there. Nothing was written."
-            )
+            raise UserError(f"heal: {out} needs {_size(room)}, and {_size(free)} are free there. Nothing was written.")
         with appearing(place) as private:
             yield private
             fsync_tree(private)
     except OSError as fault:
         what = fault.strerror or str(fault)
-        where = fault.filename or out
+        where = out if fault.errno in FULL or fault.filename is None else fault.filename
         raise UserError(f"heal: {where}: {what[:1].lower()}{what[1:]}. Nothing was left at {out}.") from fault
 
 
@@ -79,5 +81,5 @@ def _checked(out: Path, sources: tuple[Path, ...]) -> Path:
     return place
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.2f} MB"

@@ -36,6 +36,11 @@ class Item(NamedTuple):
     share: float | None
 
     @property
+    def whole(self) -> bool:
+        """Whether it is all of the tensor."""
+        return len(self.values) == self.entry.n_values
+
+    @property
     def last(self) -> bool:
         """Whether the tensor ends with it."""
         return self.values.stop == self.entry.n_values
@@ -93,7 +98,7 @@ class Stream:
             pair = Pair(item.entry, base.result(), tuned.result())
             effect = self._healed(item, pair, measured)
             hashed.append(self._hashing.submit(digest.update, raw_bytes(pair.tuned)))
-            yield item.entry.name, pair.tuned if item.share is not None else pair.tuned.reshape(item.entry.shape)
+            yield item.entry.name, pair.tuned.view(item.entry.shape) if item.whole else pair.tuned
             while len(hashed) > (0 if item.last else AHEAD):
                 hashed.popleft().result()
             if effect is not None:

@@ -65,8 +65,8 @@ class Entry:
 
     @property
     def matrices(self) -> int:
-        """How many matrices it is: 1, the experts of a stack, or 0 for vectors, convolutions and packed weights."""
-        if self.dtype not in STORED or 0 in self.shape or self.lone:
+        """How many matrices it is: 1, the experts of a stack, or 0 for biases, vectors, convolutions, packed weights."""
+        if self.dtype not in STORED or 0 in self.shape or self.lone or self.name.endswith("bias"):
             return 0
         if len(self.shape) == 2:
             return int(min(self.shape) > 1)
@@ -171,7 +171,7 @@ class ModelPair:
             role = known.get(name) or known.get(nearest(name, endings.get(name.rpartition(".")[2], ())) or "")
             if role is not None and name not in known and len(self.tuned_files.shape(name)) != len(role.shape):
                 role = None
-            base_name = name if name in theirs else _other_name(role, known, theirs)
+            base_name = name if name in theirs else _other_name(name, known, theirs)
             if base_name is None:
                 if role is not None:
                     lone.append(name)
@@ -271,8 +271,9 @@ def _aliases(parameter: ParameterRole) -> tuple[str, ...]:
     return (parameter.name, *parameter.tied)
 
 
-def _other_name(role: ParameterRole | None, known: dict[str, ParameterRole], theirs: set[str]) -> str | None:
+def _other_name(name: str, known: dict[str, ParameterRole], theirs: set[str]) -> str | None:
     """Return the name under which the base's files hold a tied tensor; None if they do not."""
-    if role is None:
+    role = known.get(name)
+    if role is None or name not in _aliases(role):
         return None
     return next((name for name in _aliases(role) if name in theirs and known.get(name) is role), None)

@@ -86,8 +86,8 @@ class ParameterRole:
 
     @property
     def matrices(self) -> int:
-        """How many matrices it is: 1, the experts of a stack, or 0 for vectors and convolutions."""
+        """How many matrices it is: 1, the experts of a stack, or 0 for biases (of a stack too), vectors, convolutions."""
         stack = len(self.shape) == 3 and self.role in STACKED
-        if not (stack or len(self.shape) == 2) or min(self.shape[-2:]) <= 1:
+        if not (stack or len(self.shape) == 2) or min(self.shape[-2:]) <= 1 or self.name.endswith("bias"):
             return 0
         return self.shape[0] if stack else 1
