@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from holdfast.spectral import measure as measured
-from holdfast.spectral.measure import measure, untouched
+from holdfast.spectral.factors import Factors, factorize
+from holdfast.spectral.measure import Matrix, measure, untouched
 from holdfast.spectral.update import Update
 from made_matrices import base, change, update
 
@@ -35,7 +36,7 @@ def test_the_same_matrix_gives_exactly_nothing():
     assert {told.energy.diagonal, told.energy.inside, told.energy.left, told.energy.right, told.energy.outside} == {0}
     assert told.unchanged.bits == 1
     assert told.spectrum is None
-    again = untouched(60, 80, name="", role=None, layer=None, k=0.2, base_norm=told.base_norm)
+    again = untouched(60, 80, matrix=Matrix(), k=0.2, base_norm=told.base_norm)
     assert again == told
 
 
@@ -89,7 +90,7 @@ def test_a_base_of_low_rank_gives_finite_numbers():
 def test_a_reading_is_plain_json_with_its_chance_levels():
     of = base(30, 40)
     by = change(of, 0.01)
-    told = measure(update(of, by), name="w", role="mlp", layer=3, with_bands=True, other=update(of, 2 * by))
+    told = measure(update(of, by), matrix=Matrix("w", "mlp", 3), with_bands=True, other=update(of, 2 * by))
     text = json.dumps(told.to_json(), allow_nan=False)
     back = json.loads(text)
     assert (back["name"], back["role"], back["layer"], back["road"]) == ("w", "mlp", 3, "exact")
@@ -97,3 +98,23 @@ def test_a_reading_is_plain_json_with_its_chance_levels():
     assert back["against"]["undone"] == pytest.approx(-1)
     assert back["top"]["left"]["forced"] == 0
     assert len(back["bands"]["null"]) == 10
+
+
+def test_a_matrix_with_inputs_first_gives_the_same_numbers_from_the_same_factors():
+    for shape in ((40, 40), (30, 50)):
+        of = base(*shape)
+        by = change(of, 0.01)
+        made = factorize(of)
+        flipped = Factors(made.vectors_RR, made.values_R, not made.rows_are_smaller)
+        turned = measure(Update(of.T, (of + by).T, factors=lambda: flipped))  # noqa: B023
+        told = measure(update(of, by))
+        assert turned.top.left.rms == pytest.approx(told.top.right.rms, rel=1e-6)
+        assert turned.energy.right == pytest.approx(told.energy.left, rel=1e-6)
+
+
+def test_what_is_not_finite_is_refused():
+    of = base(30, 40)
+    bad = of.clone()
+    bad[3, 4] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        measure(Update(of, bad))

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from holdfast.errors import UserError
+from holdfast.errors import UserError, did_you_mean
 from holdfast.recipe import Recipe, override, read
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.*-]*=")
 _SWITCHES = frozenset(name for name, field in Recipe.model_fields.items() if field.annotation is bool)
 _TRUTH = frozenset({"true", "false"})
-_OWN = ("allow_code", "compare", "config", "dry_run", "help", "json", "output", "recipe", "rows", "tokens")
+_OWN = (
+    "against", "allow_code", "bands", "cache", "compare", "config", "dry_run", "exact", "help", "hidden", "json",
+    "output", "recipe", "rows", "tokens",
+)  # fmt: skip
 """Flags that are no recipe keys; Typer takes them out before we see the words, unless they are misspelled."""
 
 
@@ -70,6 +73,18 @@ def _refuse_misspelled(key: str) -> None:
     near = difflib.get_close_matches(key, [*Recipe.model_fields, *_OWN], n=1, cutoff=0.6)
     if near and near[0] in _OWN:
         raise UserError(f"no such flag: --{key}. Did you mean --{near[0]}?")
+
+
+def refuse_flags(words: Sequence[str], *, verb: str) -> None:
+    """Refuse flags that a verb without recipe keys does not know.
+
+    Raises:
+        UserError: there is one.
+    """
+    for word in words:
+        if word.startswith("-"):
+            key = word.lstrip("-").partition("=")[0].replace("-", "_")
+            raise UserError(f"holdfast {verb} has no flag {word}. {did_you_mean(key, _OWN)}".rstrip())
 
 
 class Asked(NamedTuple):

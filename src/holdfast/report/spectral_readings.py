@@ -227,6 +227,7 @@ class MatrixReading:
     Attributes:
         name: In the tuned model's files; of a stack of experts with the number of the expert.
         role, layer: As `holdfast.models.roles` tells them; None where the model does not know the tensor.
+        in_block: Whether it is a matrix of the decoder's blocks. Others (embeddings, head, towers) are told apart.
         rows, columns: M and N.
         road: How rotation and values were found.
         count: k.
@@ -242,6 +243,7 @@ class MatrixReading:
     name: str
     role: str | None
     layer: int | None
+    in_block: bool
     rows: int
     columns: int
     road: Road

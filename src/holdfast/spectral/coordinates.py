@@ -109,7 +109,7 @@ def in_base(update: Update, *, columns: Sequence[slice] = (), dtype: torch.dtype
     mixed = torch.zeros_like(turn_RR)
     energy = torch.zeros(update.rank, dtype=torch.float64, device=turn_RR.device)
     grams = {(one.start, one.stop): turn_RR.new_zeros(update.rank, one.stop - one.start) for one in columns}
-    for base_RN, change_RN in _cuts(update, dtype):
+    for base_RN, change_RN in _cuts(update, dtype, wide=wide):
         turned_RN = turn_RR @ change_RN
         mixed.addmm_(turned_RN, base_RN.T)
         energy += torch.linalg.vector_norm(turned_RN, dim=1).double().square()
@@ -126,10 +126,9 @@ def in_base(update: Update, *, columns: Sequence[slice] = (), dtype: torch.dtype
     )
 
 
-def _cuts(update: Update, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+def _cuts(update: Update, dtype: torch.dtype, *, wide: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield base and update cut along the larger side, the smaller side first."""
     step = max(1, BLOCK_VALUES // update.rank)
-    wide = update.base_MN.shape[0] <= update.base_MN.shape[1]
     for at in range(0, max(update.base_MN.shape), step):
         cut = (slice(None), slice(at, at + step)) if wide else slice(at, at + step)
         base, tuned = update.base_MN[cut].to(dtype), update.tuned_MN[cut].to(dtype)

@@ -12,6 +12,9 @@ W_tuned) in float64.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import torch
 
 from holdfast.report.spectral_readings import Angles, EnergySplit, MatrixReading, Road, Rotation, Unchanged, ValueShift
@@ -28,17 +31,29 @@ from holdfast.spectral.turning import Ends
 from holdfast.spectral.update import Update
 from holdfast.spectral.values import exact_shift, second_order_shift
 
-__all__ = ["EXACT_UP_TO", "FIRST_ORDER_UP_TO", "measure", "untouched"]
+__all__ = ["EXACT_UP_TO", "FIRST_ORDER_UP_TO", "Matrix", "measure", "untouched"]
 
 FIRST_ORDER_UP_TO = 0.02
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Where a matrix stands; only told again in its reading.
+
+    Attributes:
+        name, role, layer, in_block: See `MatrixReading`.
+    """
+
+    name: str = ""
+    role: str | None = None
+    layer: int | None = None
+    in_block: bool = True
 
 
 def measure(
     update: Update,
     *,
-    name: str = "",
-    role: str | None = None,
-    layer: int | None = None,
+    matrix: Matrix = Matrix(),
     k: float | int = 0.2,
     exact: bool = False,
     with_bands: bool = False,
@@ -48,11 +63,14 @@ def measure(
 
     Args:
         update: What training did to it.
-        name, role, layer: Where it stands; only told again.
+        matrix: Where it stands.
         k: Directions at either end: a share of min(M, N) in (0, 1], or a number.
         exact: Take the exact road whatever the size.
         with_bands: Whether ten bands and their null are measured, at twice the cost.
         other: Another update of the same base to compare with.
+
+    Raises:
+        ValueError: a weight is NaN or infinite.
     """
     rows, columns = update.base_MN.shape
     count = count_of(k, update.rank)
@@ -61,14 +79,15 @@ def measure(
     dtype = torch.float64 if small else None
     found = in_base(update, columns=[] if small or exact else [end.near for end in ends], dtype=dtype)
     base_norm, norm = found.base_energy**0.5, found.energy**0.5
-    road: Road = "exact" if exact or small or norm > FIRST_ORDER_UP_TO * base_norm else "first_order"
+    if not math.isfinite(norm):
+        raise ValueError("the tuned matrix holds NaN or infinity")
+    compared = None if other is None else against(update, other, k=k)
     if not norm:
-        return _still(update, name, role, layer, count, base_norm)
+        return replace(untouched(rows, columns, matrix=matrix, k=count, base_norm=base_norm), against=compared)
+    road: Road = "exact" if exact or small or norm > FIRST_ORDER_UP_TO * base_norm else "first_order"
     top, bottom = _rotations(update, found, ends, road) if base_norm else (None, None)
     return MatrixReading(
-        name=name,
-        role=role,
-        layer=layer,
+        **vars(matrix),
         rows=rows,
         columns=columns,
         road=road,
@@ -83,20 +102,16 @@ def measure(
         unchanged=unchanged(update.base_MN, update.tuned_MN),
         intruders=len(intruders(update)) if road == "exact" and base_norm else None,
         bands=bands(update, found, exact=road == "exact") if with_bands and base_norm else None,
-        against=None if other is None else against(update, other, k=k),
+        against=compared,
     )
 
 
-def untouched(
-    rows: int, columns: int, *, name: str, role: str | None, layer: int | None, k: float | int, base_norm: float
-) -> MatrixReading:
+def untouched(rows: int, columns: int, *, matrix: Matrix, k: float | int, base_norm: float) -> MatrixReading:
     """Return the reading of a matrix that is bit-identical in both models: 0 throughout, exactly."""
     count = count_of(k, min(rows, columns))
     turned = Rotation(Angles.none(count, rows), Angles.none(count, columns)) if base_norm else None
     return MatrixReading(
-        name=name,
-        role=role,
-        layer=layer,
+        **vars(matrix),
         rows=rows,
         columns=columns,
         road="identical",
@@ -111,13 +126,6 @@ def untouched(
         unchanged=Unchanged(1.0, 1.0, 1.0, 1.0),
         intruders=0,
     )
-
-
-def _still(
-    update: Update, name: str, role: str | None, layer: int | None, count: int, base_norm: float
-) -> MatrixReading:
-    rows, columns = update.base_MN.shape
-    return untouched(rows, columns, name=name, role=role, layer=layer, k=count, base_norm=base_norm)
 
 
 def _rotations(update: Update, found: Coordinates, ends: list[Ends], road: Road) -> tuple[Rotation, Rotation]:
