@@ -32,7 +32,9 @@ RATE = 1e-3
 MOMENTUM = 0.9
 
 
-def learned_blank(base: Any, games: Sequence[Game], start: Blank, *, epochs: int = EPOCHS, seed: int = 0) -> Blank:
+def learned_blank(
+    base: Any, games: Sequence[Game], start: Blank, *, epochs: int = EPOCHS, rate: float = RATE, seed: int = 0
+) -> Blank:
     """Return a learned blank of a base model.
 
     Cost: four whole rows, forward and backward, a game and epoch.
@@ -42,6 +44,7 @@ def learned_blank(base: Any, games: Sequence[Game], start: Blank, *, epochs: int
         games: Prompts of training.
         start: A blank with a vector.
         epochs: Passes over the games.
+        rate: Learning rate.
         seed: Of the groups.
 
     Raises:
@@ -51,7 +54,7 @@ def learned_blank(base: Any, games: Sequence[Game], start: Blank, *, epochs: int
         raise UserError("a learned blank begins with a vector, and needs two players or more in every game")
     generator = np.random.default_rng(seed)
     vector_H = start.vector_H.clone().to(next(iter(base.parameters())).device).requires_grad_(True)
-    optimizer = torch.optim.SGD([vector_H], lr=RATE, momentum=MOMENTUM)
+    optimizer = torch.optim.SGD([vector_H], lr=rate, momentum=MOMENTUM)
     frozen = [(weight, weight.requires_grad) for weight in base.parameters()]
     try:
         for weight, _ in frozen:

@@ -14,12 +14,13 @@ import torch
 
 from holdfast.probes.interactions.game import Game
 from holdfast.probes.interactions.masking import Blank
-from holdfast.probes.interactions.noise import noise_tokens, numeric_noise
+from holdfast.probes.interactions.noise import noise_tokens, numeric_noise, rounding
 from holdfast.probes.interactions.outputs import naive_tokens, reading, shared_tokens
 from holdfast.probes.interactions.salience import Signs, salient, thresholds
 from holdfast.probes.interactions.split import TIE, TOLERANCE, split, tolerance
 from holdfast.probes.interactions.transforms import Array, players_of
 
+HALF = (torch.float16, torch.bfloat16)
 DIGITS = 7
 """Significant digits in JSON; a Möbius coefficient of order 8 adds up 256 outputs."""
 
@@ -144,6 +145,11 @@ def measure(
                 tokens += noise_tokens(game, repeats=repeats)
     values_PM = np.array(values)
     noise_P = np.array(noise) if noise else np.zeros(len(games))
+    if noise and dtype in HALF:
+        with reading(model, blank, games, share=False) as exact:
+            rounded = [rounding(exact, game, own_M, seed=seed) for game, own_M in zip(games, values_PM, strict=True)]
+        noise_P = np.maximum(noise_P, rounded)
+        tokens += sum(noise_tokens(game, repeats=2) for game in games)
     parted = split(values_PM, tolerance(values_PM, share=share, noise_P=noise_P), tie=tie)
     return Measured(
         keys=tuple(game.question.key for game in games),
@@ -157,7 +163,7 @@ def measure(
 
 
 def tokens_at_most(games: Sequence[Game], *, repeats: int, shared: bool) -> int:
-    """Return how many tokens `measure` has a model read, told from the games alone.
+    """Return how many tokens `measure` in float32 has a model read, told from the games alone.
 
     Args:
         games: As in `measure`.
