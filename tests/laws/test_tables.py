@@ -18,6 +18,8 @@ from holdfast.heal.base import Healer
 from holdfast.members import find
 from holdfast.objectives import OBJECTIVES
 from holdfast.objectives.base import Objective
+from holdfast.probes import PROBES
+from holdfast.probes.base import Probe
 from holdfast.signals import SIGNALS
 from holdfast.signals.base import Signal
 
@@ -33,6 +35,7 @@ FAMILIES = {
     "environments": Family("environments", "ENVIRONMENTS", ENVIRONMENTS, Environment),
     "heal": Family("heal", "HEALERS", HEALERS, Healer),
     "objectives": Family("objectives", "OBJECTIVES", OBJECTIVES, Objective),
+    "probes": Family("probes", "PROBES", PROBES, Probe),
     "signals": Family("signals", "SIGNALS", SIGNALS, Signal),
 }
 
