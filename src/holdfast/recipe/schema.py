@@ -70,7 +70,7 @@ class Penalty(Closed):
 
     name: Literal["union", "core"]
     k: float | int = 0.2
-    strength: Annotated[float, Field(ge=0)] = 1.0
+    strength: Annotated[float, Field(ge=0)] = 100.0
     normalize: bool = True
     on: str | dict[str, Any] | None = None
 
