@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from rich.console import Console
 from safetensors.torch import load_file
 
 import tiny_base
+from holdfast.cli.console import show_plan
 from holdfast.errors import RecipeError, SelectionError, UserError
 from holdfast.plan import check, plan
 from holdfast.recipe import Recipe
@@ -156,6 +159,10 @@ def test_a_plan_counts_it_once_a_step_and_process_in_flops_and_memory(values: di
     square, wide = (2 * 16 * n + 4 * (2 * (16 + n) * 4 + 4 * 4) for n in (16, 24))
     assert one.memory.penalty == 8 * square + 6 * wide
     assert one.to_json()["penalty"] == {"tensors": 14, "flops_per_step": one.penalty.flops}
+    shown = Console(width=200, file=io.StringIO())
+    show_plan(shown, one)
+    share = f"{100 * one.penalty.flops / one.step.flops:.2g} %"
+    assert f"union of 14 tensors, k 0.25, strength 3, {share} of the FLOPs" in shown.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_without_it_a_recipe_is_what_it_was_and_with_it_another(values: dict[str, Any]) -> None:
