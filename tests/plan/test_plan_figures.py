@@ -11,10 +11,10 @@ import pytest
 import tiny_base
 import tiny_models
 from holdfast.errors import DataError
+from holdfast.models.skeleton import skeleton
 from holdfast.models.structure import roles
 from holdfast.plan import Plan, label_of, plan
 from holdfast.plan.memory import MASTER, Shape, estimate
-from holdfast.models.skeleton import skeleton
 from holdfast.recipe import Recipe
 from holdfast.train.budget import Spent
 
