@@ -1,4 +1,4 @@
-"""The command line, one thin file a verb: ``init plan train eval study report replay diagnose interactions heal pretrain env``.
+"""The command line, one thin file a verb: ``init plan train eval study report replay diagnose interactions heal …``.
 
 A mistake of the user's is one clear message on stderr and exit code 2; an interrupt is exit code 130. What is heavy is
 imported inside the verbs, so that ``holdfast --help`` answers at once.
