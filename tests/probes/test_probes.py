@@ -15,6 +15,7 @@ import probe_kit
 from holdfast.errors import DataError, RecipeError, UserError
 from holdfast.evaluate.suite import half
 from holdfast.plan import check
+from holdfast.probes.asked import suites_read
 from holdfast.probes.base_text import BaseText
 from holdfast.probes.entropy import Entropy
 from holdfast.probes.gap import Gap
@@ -175,6 +176,14 @@ def test_held_out_rows_of_a_file_and_of_a_suite_leave_the_report_half_alone(fold
     assert by_path.examples[0].prompt == by_suite.examples[0].prompt
     with pytest.raises(UserError, match="no suite 'other'"):
         held_out_rows(checked, kit.stage.speaker, 4, path=None, suite="other")
+
+
+def test_a_suite_that_a_signal_sees_through_a_probe_is_split_and_no_other(folder):
+    cards = {"environment": "general_points", "rule": "faces_as_10", "purpose": "id", "size": 4}
+    probes = {"validation": {"suite": "seen"}, "entropy": {"suite": "unseen"}}
+    checked = check(probe_kit.recipe(folder, probes=probes, suites={"seen": cards, "unseen": cards}), source="test")
+    assert suites_read(checked, ["validation_nll"]) == ("eval_seen_success",)
+    assert suites_read(checked, ["update_norm"]) == ()
 
 
 def test_general_texts_are_cut_and_evenly_spaced_and_an_empty_file_is_refused(kit, tmp_path):

@@ -28,7 +28,7 @@ from holdfast.models.load import Loaded
 from holdfast.models.ranks import Ranks
 from holdfast.objectives.subspace_penalty import SHARDED
 from holdfast.plan import Plan, plan
-from holdfast.probes.asked import probes_of
+from holdfast.probes.asked import probes_of, suites_read
 from holdfast.recipe import Recipe
 from holdfast.records import Record
 from holdfast.rollout.answerer import named_unless_usual
@@ -39,6 +39,7 @@ from holdfast.run.observer import Observer, read_records, read_result
 from holdfast.run.penalizing import with_penalty
 from holdfast.run.probing import Probing, refuse_sharded
 from holdfast.selection.apply import fingerprint_frozen, verify_frozen
+from holdfast.signals.base import Signal
 from holdfast.signals.spec import signal_of
 from holdfast.train import run_folder
 from holdfast.train.budget import Spent
@@ -174,7 +175,7 @@ def _carry_out(
         loaded=loaded,
         selected=planned.selected,
         changing=planned.changing,
-        suites=make_all(recipe, reads=signal.needs if signal else (), allow_code=allow_code),
+        suites=make_all(recipe, reads=_reads(recipe, signal, allow_code=allow_code), allow_code=allow_code),
         signal=signal,
         distance=distance,
         probing=_probing(recipe, planned, maker, distance, folder=folder, said=progress.said),
@@ -247,6 +248,12 @@ def _probing(
         refuse_sharded(probes)
     cap = None if recipe.probe_budget is None else recipe.probe_budget * planned.total.flops
     return Probing(probes, maker.stage(None if distance is None else distance.base), folder, cap, said)
+
+
+def _reads(recipe: Recipe, signal: Signal | None, *, allow_code: bool) -> tuple[str, ...]:
+    if signal is None:
+        return ()
+    return (*signal.needs, *suites_read(recipe, signal.needs, allow_code=allow_code))
 
 
 def settings_of(recipe: Recipe, *, steps: int, stored: torch.dtype) -> Settings:
