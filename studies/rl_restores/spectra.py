@@ -82,15 +82,15 @@ def alike(start: str, one: str, other: str, cache: FactorCache) -> dict[str, flo
 
 
 def main(study: Path) -> None:
-    """Write the readings of every trained arm of a study."""
+    """Write the readings of every trained arm of a study; what is there already is left as it is."""
     runs = json.loads((study / "runs.json").read_text(encoding="utf-8"))
     folders = {(run["name"], run["seed"]): study / run["folder"] for run in runs}
     cache = FactorCache(study / "factors")
     for run in runs:
         folder = folders[run["name"], run["seed"]]
         records = [json.loads(line) for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()]
-        lines = []
-        for record in records:
+        lines: list[str] = []
+        for record in [] if (folder / "spectra.jsonl").is_file() else records:
             checkpoint = folder / f"checkpoint-{record['step']}"
             if not record["step"] or not checkpoint.is_dir():
                 continue
