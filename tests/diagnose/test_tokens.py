@@ -94,7 +94,8 @@ def test_the_verb_prints_both_ends_and_leaves_a_page_and_numbers(folders: dict[s
 
 
 def test_a_diagnosis_without_a_question_or_a_model_is_refused_in_words(folders: dict[str, Path]) -> None:
-    assert "needs a question: --tokens" in _refused(["diagnose", "recipe.yaml", str(folders["tuned"])])
+    assert "diagnose --tokens recipe.yaml" in _refused(["diagnose", "recipe.yaml", str(folders["tuned"])])
+    assert "leave out --tokens" in _refused(["diagnose", "--tokens", "--bands", "recipe.yaml", str(folders["tuned"])])
     assert "at least one model" in _refused(["diagnose", "--tokens", "recipe.yaml"])
 
 

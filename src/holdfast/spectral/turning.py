@@ -55,12 +55,14 @@ class Ends:
         own, rest: The directions, and all others.
         window: What is diagonalized.
         near: ``own`` and ``window`` together: the columns of L Lᵀ that are needed.
+        away: ``rest`` and ``window`` together.
     """
 
     own: slice
     rest: slice
     window: slice
     near: slice
+    away: slice
 
     @staticmethod
     def of(count: int, rank: int, *, last: bool = False) -> Ends:
@@ -68,8 +70,8 @@ class Ends:
         cut = rank - count if last else count
         window = slice(max(0, cut - HALF), min(rank, cut + HALF))
         if last:
-            return Ends(slice(cut, rank), slice(0, cut), window, slice(window.start, rank))
-        return Ends(slice(0, cut), slice(cut, rank), window, slice(0, window.stop))
+            return Ends(slice(cut, rank), slice(0, cut), window, slice(window.start, rank), slice(0, window.stop))
+        return Ends(slice(0, cut), slice(cut, rank), window, slice(0, window.stop), slice(window.start, rank))
 
 
 class _Window(NamedTuple):
@@ -166,7 +168,8 @@ def _columns(coupled_RX: Tensor, window: _Window, ends: Ends) -> Tensor:
 def _carried(coupled_RR: Tensor, below: Tensor, window: _Window, ends: Ends) -> Tensor:
     """Return the block ``rest`` × ``rest`` in window directions, without its diagonal, times ``below``."""
     lifted_RK = window.turned(_stacked(below, ends, own=0.0))
-    product_RK = coupled_RR @ lifted_RK - coupled_RR.diagonal()[:, None] * lifted_RK
+    product_RK = coupled_RR.diagonal()[:, None] * -lifted_RK
+    product_RK[ends.away] += coupled_RR[ends.away, ends.away] @ lifted_RK[ends.away]
     held_WW = coupled_RR[ends.window, ends.window]
     product_RK[ends.window] -= (held_WW - held_WW.diagonal().diag()) @ lifted_RK[ends.window]
     return window.seen(product_RK)[ends.rest]
