@@ -92,7 +92,9 @@ def _heal_faults(values: Block, allow_code: bool) -> Iterator[Fault]:
         return
     toward = heal.get("toward")
     if not isinstance(toward, str):
-        yield Fault("heal.toward", "is missing", "The model that is healed towards: mostly the one that training began with.")
+        yield Fault(
+            "heal.toward", "is missing", "The model that is healed towards: mostly the one that training began with."
+        )
     yield from _model_faults("heal.toward", toward)
     try:
         healing_of({key: value for key, value in heal.items() if key != "toward"}, allow_code=allow_code)
