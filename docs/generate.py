@@ -26,7 +26,20 @@ from holdfast.report.groups import Section, sections
 from holdfast.report.sections import PARTS, Part
 from holdfast.report.tables import Table
 
-VERBS = ("init", "plan", "train", "eval", "study", "report", "replay", "diagnose", "interactions", "heal", "pretrain", "env")
+VERBS = (
+    "init",
+    "plan",
+    "train",
+    "eval",
+    "study",
+    "report",
+    "replay",
+    "diagnose",
+    "interactions",
+    "heal",
+    "pretrain",
+    "env",
+)
 HERE = Path(__file__).parent
 ASKED = re.compile(r"(<!-- table: (.+?) / (.+?) / (.+?) / (\d+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
