@@ -86,7 +86,7 @@ class ParameterRole:
 
     @property
     def matrices(self) -> int:
-        """How many matrices it is: 1, the experts of a stack, or 0 for vectors, convolutions, and biases of any form."""
+        """How many matrices it is: 1, the experts of a stack, or 0 for vectors, convolutions and biases of any form."""
         stack = len(self.shape) == 3 and self.role in STACKED
         if not (stack or len(self.shape) == 2) or min(self.shape[-2:]) <= 1 or self.name.endswith("bias"):
             return 0
