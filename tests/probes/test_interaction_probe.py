@@ -1,4 +1,4 @@
-"""Interactions at the moments of real runs of a tiny base, and on the command line."""
+"""Interactions at the moments of a run of a tiny base, and on the command line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import probe_kit
 import tiny_base
 from holdfast.cli import main
-from holdfast.plan import check
 from holdfast.probes import PROBES
 from holdfast.probes.interactions.cheap import InteractionsCheap
 from holdfast.probes.interactions.probe import Interactions
-from holdfast.report.files import read_records
-from holdfast.run import run
 from holdfast.signals.interactions import READ
 
 PROMPT = "rule J=10 Q=10 K=10\ncards 4 Q A 4\ntarget 24"
+PROBE = Interactions(prompts=4, players=4, templates=("{prompt}", "Task: {prompt}"))
 
 
 @pytest.fixture(scope="module")
@@ -27,56 +27,69 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_base.write(tmp_path_factory.mktemp("base"))
 
 
-def recipe(base: Path, **changes: Any) -> Any:
-    values = {
-        "model_name_or_path": str(base),
-        "data": {
-            "environment": "general_points", "rule": "faces_as_10", "prompt_style": "terse",
-            "answer_format": "values_formula", "size": 64,
-        },
-        "evaluate_at": [0, 1, 2],
-        "budget": {"steps": 2},
-        "per_device_train_batch_size": 4,
-        "probes": {
-            "interactions": {"prompts": 4, "players": 4, "templates": ["{prompt}", "Task: {prompt}"]},
-            "interactions_cheap": {"prompts": 2, "players": 3},
-        },
-        **changes,
-    }  # fmt: skip
-    return check(values, source="test")
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> probe_kit.Kit:
+    """A model that is its base."""
+    return probe_kit.kit(tmp_path_factory.mktemp("kit"), moved=0.0)
 
 
-def readings(folder: Path) -> list[dict[str, float | None]]:
-    return [dict(record.readings) for record in read_records(folder / "records.jsonl")]
+def moments(kit: probe_kit.Kit, probe: Any, count: int) -> list[tuple[Any, Any]]:
+    """Return scene and readings of so many moments, each with what those before it left, as files hold it."""
+    found: list[tuple[Any, Any]] = []
+    for step in range(count):
+        past = tuple(json.loads(json.dumps(scene.kept)) for scene, _ in found)
+        scene = kit.scene(step, past)
+        found.append((scene, probe.measure(scene)))
+    return found
 
 
-@pytest.mark.slow
-def test_a_rate_of_zero_changes_no_interaction(base: Path, tmp_path: Path) -> None:
-    run(recipe(base, learning_rate=0.0), folder=tmp_path / "still")
-    for told in readings(tmp_path / "still"):
+def test_a_model_that_is_not_trained_changes_no_interaction(still: probe_kit.Kit) -> None:
+    for _, told in moments(still, PROBE, 3):
         for name in ("emerged_count", "removed_count", "turnover", "balance", "noise_turnover"):
             assert told[f"interactions_{name}"] == 0.0, name
         assert told["interactions_preserved_count"] > 0
+        assert told["interactions_gamma_preserved"] is None
+        assert 0 <= told["interactions_stable_preserved"] <= 1
 
 
-@pytest.mark.slow
-def test_training_changes_interactions_and_pays_no_more_than_was_said(base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "moved"
-    run(recipe(base, learning_rate=3e-2), folder=folder)
-    told = readings(folder)
-    assert told[0]["interactions_turnover"] == 0.0
-    assert told[2]["interactions_turnover"] > 0.0
-    assert told[2]["interactions_removed"] > 0.0
-    assert 0 <= told[2]["words_evidence"] <= 1
-    assert all(name in told[2] for name in READ)
-    costs = [json.loads(line)["probes"] for line in (folder / "costs.jsonl").read_text().splitlines()]
-    for paid in costs:
-        for name in ("interactions", "interactions_cheap"):
-            assert 0 < paid[name]["flops"] <= paid[name]["estimate"]
-    kept = [json.loads(line)["kept"] for line in (folder / "probes" / "interactions.jsonl").read_text().splitlines()]
-    assert len(kept[0]["asked"]["games"]) == 4
-    assert {"players", "target", "base_probability"} <= kept[0]["asked"]["games"][0].keys()
-    assert kept[2]["told"]["turnover"]["n"] == 4
+def test_a_model_that_moves_changes_interactions_and_who_played_is_kept(still: probe_kit.Kit) -> None:
+    weights = [weight.clone() for weight in still.model.parameters()]
+    (first, _), *_ = moments(still, PROBE, 1)
+    try:
+        with torch.no_grad():
+            for number, weight in enumerate(still.model.parameters()):
+                weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
+        scene = still.scene(5, (first.kept,))
+        told = PROBE.measure(scene)
+    finally:
+        with torch.no_grad():
+            for weight, before in zip(still.model.parameters(), weights, strict=True):
+                weight.copy_(before)
+    assert told["interactions_turnover"] > 0.1
+    assert told["interactions_removed"] > 0
+    assert told["interactions_emerged"] == pytest.approx(
+        told["interactions_emerged_reliable"] + told["interactions_emerged_unreliable"]
+    )
+    games = first.kept["asked"]["games"]
+    assert len(games) == 4
+    assert {"players", "target", "base_probability"} <= games[0].keys()
+    assert "asked" not in scene.kept
+    assert scene.kept["told"]["turnover"]["n"] == 4
+
+
+def test_another_model_says_what_generalizes(still: probe_kit.Kit, base: Path) -> None:
+    twins = Interactions(prompts=2, players=3, templates=("{prompt}",), repeats=1, references=(str(base), str(base)))
+    (_, first), (_, then) = moments(still, twins, 2)
+    # The twins are the base itself, and so is the model.
+    assert first["interactions_gamma_preserved"] == then["interactions_gamma_preserved"] == 1.0
+    assert first["interactions_stable_preserved"] is None
+    assert first["interactions_noise_turnover"] is None
+
+
+def test_the_cheap_probe_reads_shares(still: probe_kit.Kit) -> None:
+    told = InteractionsCheap(prompts=2, players=3).measure(still.scene())
+    assert 0 <= told["words_evidence"] <= 1
+    assert 0 <= told["words_high_order"] <= 1
 
 
 def test_options_that_cannot_be_are_refused() -> None:
