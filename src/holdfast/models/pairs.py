@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def matrices(self) -> int:
-        """How many matrices it is: 1, the experts of a stack, 0 for biases, vectors, convolutions and packed weights."""
+        """How many matrices it is: 1, the experts of a stack, 0 for biases, vectors, convolutions, packed weights."""
         if self.dtype not in STORED or 0 in self.shape or self.lone or self.name.endswith("bias"):
             return 0
         if len(self.shape) == 2:
