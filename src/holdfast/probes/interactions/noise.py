@@ -75,4 +75,5 @@ def _chosen(game: Game, seed: int) -> NDArray[np.int64]:
 
 
 def _masks(game: Game, places_B: NDArray[np.int64]) -> Masks:
-    return (places_B[:, None] >> np.arange(len(game.players))) & 1 == 1
+    masks: Masks = (places_B[:, None] >> np.arange(len(game.players))) & 1 == 1
+    return masks
