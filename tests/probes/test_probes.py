@@ -14,7 +14,9 @@ import torch
 import probe_kit
 from holdfast.errors import DataError, RecipeError, UserError
 from holdfast.evaluate.suite import half
-from holdfast.plan import check
+from holdfast.members import build
+from holdfast.plan import check, plan
+from holdfast.probes import PROBES
 from holdfast.probes.asked import suites_read
 from holdfast.probes.base_text import BaseText
 from holdfast.probes.entropy import Entropy
@@ -305,3 +307,14 @@ def test_adapters_are_probed_as_the_merged_model(folder, tmp_path):
     assert told[0] == 0.0
     assert told[-1] > 0.1
     assert all(record.readings["gradient_disparity"] > 0 for record in result.records)
+
+
+def test_a_plan_tells_what_probes_will_cost_before_any_weight_is_read(folder, kit):
+    asked = {name: probe_kit.OPTIONS[name] for name in ("kl", "gap", "gradient_disparity", "rotation", "base_text")}
+    planned = plan(check(probe_kit.recipe(folder, probes=asked), source="test"))
+    scene = kit.scene(0)
+    for name, options in asked.items():
+        there = float(build("probe", {"name": name, **options}, PROBES).cost(scene))
+        assert planned.probes[name] == pytest.approx(there), name
+    assert planned.probing == pytest.approx(sum(planned.probes.values()) * 4 / planned.total.flops)
+    assert plan(check(probe_kit.recipe(folder), source="test")).probes == {}

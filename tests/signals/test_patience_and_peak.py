@@ -121,3 +121,10 @@ def test_a_faulty_option_is_refused_with_its_value(options, words):
 def test_a_replay_of_nothing_abstains():
     told = replay(Patience(), [])
     assert (told.decision.verdict, told.stopped, told.kept) == (Verb.ABSTAIN, None, None)
+
+
+def test_the_peak_may_leave_out_the_base():
+    run = [Record(10 * k, {}, {"eval_ood_success": rate}) for k, rate in enumerate([0.9, 0.4, 0.6, 0.5])]
+    assert replay(OODPeak(), run).kept_step == 0
+    assert replay(OODPeak(warmup=1), run).kept_step == 20
+    assert OODPeak(warmup=1).decide(run[:1]).verdict is Verb.ABSTAIN

@@ -80,6 +80,11 @@ def show_plan(out: Console, plan: Plan) -> None:
     )
     out.print(escape(f"measured at steps {', '.join(map(str, plan.moments))}"))
     _show_suites(out, plan)
+    if plan.probes:
+        cap = plan.recipe.probe_budget
+        told = "" if cap is None else f", capped at {_share(cap)}"
+        at_most = f"{_share(plan.probing)} of the FLOPs of training"
+        out.print(escape(f"probes: {', '.join(plan.probes)}; at all moments at most {at_most}{told}"))
     for warning in plan.warnings:
         out.print(f"[yellow]warning[/]: {escape(warning)}")
 
@@ -143,6 +148,10 @@ def show_arms(out: Console, arms: Sequence[Arm]) -> None:
     for name in names:
         addresses = " ".join(arm.address for arm in arms if arm.name == name)
         out.print(escape(f"  {name}  [{addresses}]"))
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:,.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
 
 
 def _gigabytes(size: int | None) -> str:

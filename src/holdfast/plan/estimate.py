@@ -119,6 +119,7 @@ def plan(
         memory_of=memory_of,
         moments=moments(every if isinstance(every, str | list) else every.every, total=steps),
         suites=suites,
+        probes=shared.probe_costs(recipe),
         warnings=(
             *_warnings(recipe, bones, selected, suites, steps=steps, reference_steps=whole),
             *_uneven_pictures(shared.source(recipe)),

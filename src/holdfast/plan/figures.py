@@ -75,6 +75,7 @@ class Plan:
         memory_of: Smallest usual memory in GB for each preset that the model has, for comparison.
         moments: Steps at which the suites are asked.
         suites: By name.
+        probes: FLOPs of each probe at a moment, at most.
         warnings: What to hear before training, in sentences.
         source: The rows, those that were read kept, so that a run need not read them again.
     """
@@ -97,6 +98,7 @@ class Plan:
     memory_of: Mapping[str, int | None]
     moments: tuple[int, ...]
     suites: Mapping[str, SuitePlan]
+    probes: Mapping[str, float]
     warnings: tuple[str, ...]
     source: Source = field(repr=False, compare=False)
 
@@ -110,6 +112,11 @@ class Plan:
     def total(self) -> Spent:
         """What the whole run spends: exact if all of its steps were read, and no answers are drawn."""
         return times(self.step, self.steps).plus(self.beforehand.spent)
+
+    @property
+    def probing(self) -> float:
+        """FLOPs of all probes at all moments, at most, as a share of the run's own; 0 for a run without steps."""
+        return sum(self.probes.values()) * len(self.moments) / self.total.flops if self.total.flops else 0.0
 
     def hours(self, tflops: float) -> float:
         """Return the hours of training alone, moments not counted, if each device sustains ``tflops`` TFLOP/s."""
@@ -173,6 +180,7 @@ class Plan:
             },
             "moments": list(self.moments),
             "suites": {name: suite._asdict() for name, suite in self.suites.items()},
+            "probes": dict(self.probes),
             "warnings": list(self.warnings),
         }
 

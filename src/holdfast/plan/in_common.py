@@ -214,6 +214,14 @@ class Common:
 
         return beforehand(self, recipe, steps, num_processes=num_processes)
 
+    def probe_costs(self, recipe: Recipe) -> dict[str, float]:
+        """Return the FLOPs of each probe of a recipe at a moment; see `holdfast.plan.probing.probe_costs`."""
+        from holdfast.plan.probing import probe_costs
+
+        asked = [recipe.probes_asked, recipe.suites, recipe.per_device_eval_batch_size, *_trained(recipe)]
+        key = ["probes", *map(str, asked), *self._rows_of(recipe)]
+        return self._once(key, lambda: probe_costs(self, recipe)) if recipe.probes_asked else {}
+
     def survey(self, recipe: Recipe, steps: int, *, names: Sequence[str], num_processes: int) -> Survey:
         """Return what ``steps`` steps of a recipe spend when ``names`` learn."""
         from holdfast.data.batches import Batches

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from holdfast.records import Decision, Verb
 from holdfast.signals.base import History
-from holdfast.signals.reading import readings
+from holdfast.signals.series import series
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class OODPeak:
     Args:
         reads: Name of the reading; the report half is read.
         mode: ``max`` if larger is better, ``min`` if smaller is. Equal readings keep the earlier step.
+        warmup: Moments before this step are ignored. 0 lets step 0, the base itself, be the best.
 
     Example:
         >>> from holdfast.records import Record
@@ -30,6 +31,7 @@ class OODPeak:
 
     reads: str = "eval_ood_success"
     mode: Literal["max", "min"] = "max"
+    warmup: int = 0
 
     oracle: ClassVar[bool] = True
 
@@ -46,14 +48,11 @@ class OODPeak:
         """Name the best step so far. Raises NotRecorded if a record lacks the reading."""
         if not history:
             return Decision(Verb.ABSTAIN, reason="nothing is recorded yet")
-        sign = 1.0 if self.mode == "max" else -1.0
-        values = readings(history, self.reads, "report")
-        pairs = zip(values, history, strict=True)
-        known = [(sign * value, record.step) for value, record in pairs if value is not None]
-        best = max(known, key=lambda pair: pair[0], default=None)
-        now = history[-1].step
-        if best is None or values[-1] is None:
-            step = None if best is None else best[1]
-            return Decision(Verb.ABSTAIN, step, reason=f"{self.reads} is unknown at step {now}")
-        reason = f"{self.reads} is best at step {best[1]} ({sign * best[0]:.4g}), in hindsight"
-        return Decision(Verb.GO_ON, best[1], best[1] == now, reason)
+        told, sign = series(history, self.reads, half="report", warmup=self.warmup), 1.0 if self.mode == "max" else -1.0
+        best = max(told.known, key=lambda one: sign * one.value, default=None)
+        if best is None or not told.tells:
+            step = None if best is None else best.step
+            why = "unknown" if told.now >= self.warmup else "not looked at yet"
+            return Decision(Verb.ABSTAIN, step, reason=f"{self.reads} is {why} at step {told.now}")
+        reason = f"{self.reads} is best at step {best.step} ({best.value:.4g}), in hindsight"
+        return Decision(Verb.GO_ON, best.step, best.step == told.now, reason)

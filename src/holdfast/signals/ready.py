@@ -70,7 +70,7 @@ READY: Mapping[str, Ready] = {
         "validation, gradient_disparity, label_wave, kl",
     ),
     "patience on OOD success": Ready({"signal": "patience", "reads": "eval_{ood}_success"}),
-    "OOD peak": Ready({"signal": "ood_peak", "reads": "eval_{ood}_success"}),
+    "OOD peak": Ready({"signal": "ood_peak", "reads": "eval_{ood}_success", "warmup": 1}),
 }
 """By name, in the order of tables. The last two need what a practitioner seldom has: problems out of distribution."""
 
