@@ -209,6 +209,17 @@ def test_numbers_carry_intervals_over_prompts() -> None:
     assert told["stable_emerged"].clusters <= 12
 
 
+def test_strength_by_order_of_what_stayed_and_came_is_that_of_what_counts() -> None:
+    one, other = measured(outputs(seed=4)), measured(outputs(seed=5))
+    told = tell([Moment(one), Moment(other)], raw=True)
+    counts = follow([one.interactions_P2M, other.interactions_P2M], one.thresholds())[-1].now
+    wanted = by_order(np.where(counts != 0, other.interactions_P2M, 0.0))
+    for sign in ("positive", "negative"):
+        found = np.array(told.orders["preserved"][sign]) + np.array(told.orders["emerged"][sign])
+        assert np.allclose(found, wanted._asdict()[sign].mean(0))
+    assert told.past_best is None
+
+
 def test_a_moment_comes_back_from_json() -> None:
     one = measured(outputs(seed=6), noise=1e-3)
     moment = Moment(one, (one.salient(),), (-one.salient(),), with_noise_again(one, seed=0))

@@ -99,6 +99,7 @@ class Interactions:
         told = tell([*past, now], raw=self.raw)
         estimates = {name: estimate.to_json() for name, estimate in told.estimates.items()}
         asked = {} if past else {"asked": games_of(self.asking, scene).to_json()}
-        scene.keep({"moment": now.to_json(), "told": {"past_best": told.past_best, **estimates}, **asked})
+        kept = {"told": {"past_best": told.past_best, **estimates}, "orders": told.orders, **asked}
+        scene.keep({"moment": now.to_json(), **kept})
         values = {name: estimate.value for name, estimate in told.estimates.items()}
         return {PREFIX + name: {"past_best": told.past_best, **values}.get(name) for name in TOLD}

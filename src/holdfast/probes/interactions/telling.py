@@ -38,11 +38,14 @@ class Told:
         estimates: By name, without the probe's own in front.
         past_best: Chance that its balance is below the best one's; None where no reliability is known.
         balances: B of each prompt, (P,), at every moment so far; empty where no reliability is known.
+        orders: Strength of each order from 1, mean over prompts, of ``all``, ``preserved``, ``emerged`` and ``removed``
+            (as it was at the start): what adds to the output, and what takes off.
     """
 
     estimates: Mapping[str, Estimate]
     past_best: float | None
     balances: tuple[Array, ...]
+    orders: Mapping[str, Mapping[str, tuple[float, ...]]]
 
 
 def tell(history: Sequence[Moment], *, raw: bool = False, seed: int = 0) -> Told:
@@ -74,7 +77,7 @@ def tell(history: Sequence[Moment], *, raw: bool = False, seed: int = 0) -> Told
     if balances:
         benefits = tuple(one.benefit for one in balances)
         found |= {name: _mean(values_P, keys, seed) for name, values_P in _masses(balances[-1]).items()}
-    return Told(found, past_best(benefits, seed=seed) if benefits else None, benefits)
+    return Told(found, past_best(benefits, seed=seed) if benefits else None, benefits, _orders(units, chain[-1]))
 
 
 def _balances(history: Sequence[Moment], units: Sequence[Measured], chain: Sequence[Sets]) -> list[Balance]:
@@ -131,6 +134,20 @@ def _of_sets(units: Sequence[Measured], chain: Sequence[Sets], seed: int) -> dic
     with np.errstate(divide="ignore", invalid="ignore"):
         found["removal"] = fresh.sum(axis=(1, 2)) / order.strength(first.interactions_P2M)
     return found
+
+
+def _orders(units: Sequence[Measured], sets: Sets) -> dict[str, dict[str, tuple[float, ...]]]:
+    first, now = units[0].interactions_P2M, units[-1].interactions_P2M
+    parts = {
+        "all": now,
+        "preserved": part(now, sets.preserved),
+        "emerged": part(now, sets.emerged),
+        "removed": part(first, sets.removed),
+    }
+    return {
+        name: {sign: tuple(values_PK.mean(0).tolist()) for sign, values_PK in order.by_order(own)._asdict().items()}
+        for name, own in parts.items()
+    }
 
 
 def _losses(measured: Measured, sets: Sets) -> dict[str, Array]:
