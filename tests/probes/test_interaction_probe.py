@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import probe_kit
 import tiny_base
@@ -140,12 +142,56 @@ def test_the_verb_prints_and_draws_one_prompt(
     assert (tmp_path / "page" / "interactions-figures" / "interactions.png").is_file()
 
 
+def written(architecture: str, base: Path, folder: Path) -> Path:
+    """The tiny base's tokenizer with a random model of another architecture."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    common = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": 1,
+        "bos_token_id": 1,
+    }
+    config = {
+        "qwen2": lambda: transformers.Qwen2Config(
+            **common, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=True,
+        ),
+        "gpt2": lambda: transformers.GPT2Config(**common, n_embd=16, n_layer=2, n_head=2, n_positions=256),
+    }[architecture]()  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
+def test_the_verb_runs_on_other_architectures(
+    architecture: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = written(architecture, base, tmp_path / architecture)
+    code, out, err = verb(monkeypatch, capsys, str(model), "--prompt", PROMPT, "--players", "3", "--target", "24")
+    assert code == 0, err
+    read, of = re.findall(r"([\d,]+) tokens read of ([\d,]+)", out)[0]
+    assert int(read.replace(",", "")) < int(of.replace(",", ""))
+    assert "preserved" not in out
+
+
 def test_the_verb_watches_the_models_own_answer_without_a_target(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = verb(monkeypatch, capsys, str(base), "--prompt", PROMPT, "--players", "3")
     assert code == 0, err
-    assert "preserved" not in out
+    assert "target: " in out
+
+
+def test_an_answer_without_words_asks_for_a_target(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = written("qwen2", base, tmp_path / "qwen2")  # whose random answer is one control character, again and again
+    code, _, err = verb(monkeypatch, capsys, str(model), "--prompt", PROMPT, "--players", "3")
+    assert code == 2
+    assert "name a word to watch, --target" in err
 
 
 def test_the_verb_refuses_a_masking_that_it_does_not_know(

@@ -139,7 +139,7 @@ def test_the_blank_is_a_token_that_says_nothing_or_the_one_that_is_named() -> No
     loaded = base()
     assert blank_token(loaded.speaker) == "<|pad|>"
     assert blank_token(loaded.speaker, "cards") == "cards"
-    with pytest.raises(UserError, match="no token"):
+    with pytest.raises(UserError, match="there is no token"):
         blank_token(loaded.speaker, "never heard of")
     found = [blank_of(masking, loaded.model, loaded.speaker) for masking in ("token", "mean", "attention")]
     assert [one.vector_H is None for one in found] == [False, False, True]

@@ -47,33 +47,27 @@ class Blank:
     words: str
 
 
-def blank_token(speaker: Any, token: str | None = None) -> str:
+def blank_token(speaker: Any, token: str | None = None, *, rows: int | None = None) -> str:
     """Return the token that says nothing: a mask token, a reserved one, the unknown one, the padding.
 
     Args:
         speaker: A tokenizer or a processor.
         token: One to be used instead.
+        rows: Of the table of embeddings: tokenizers may know tokens that the model has no vector for.
 
     Raises:
         UserError: ``token`` is not in the vocabulary, or there is none of these.
     """
     tokenizer = tokenizer_of(speaker)
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = {name: number for name, number in tokenizer.get_vocab().items() if rows is None or number < rows}
     if token is not None:
         if token not in vocabulary:
-            raise UserError(
-                f"the tokenizer has no token {token!r}; name one of its vocabulary, or leave the choice open"
-            )
+            raise UserError(f"there is no token {token!r} with an embedding; name another, or leave the choice open")
         return token
     special = [added.content for _, added in sorted(tokenizer.added_tokens_decoder.items()) if added.special]
-    reserved = [name for name in special if _UNUSED.search(name)]
-    for candidate in (
-        tokenizer.mask_token,
-        *reserved[:1],
-        tokenizer.unk_token,
-        tokenizer.pad_token,
-        tokenizer.eos_token,
-    ):
+    reserved = [name for name in special if _UNUSED.search(name) and name in vocabulary]
+    usual = (tokenizer.unk_token, tokenizer.pad_token, tokenizer.eos_token)
+    for candidate in (tokenizer.mask_token, *reserved[:1], *usual):
         if candidate is not None and candidate in vocabulary:
             return str(candidate)
     raise UserError("the tokenizer has no mask, reserved, unknown, padding or end token: name a token to mask with")
@@ -98,7 +92,7 @@ def blank_of(masking: Masking, base: Any, speaker: Any, *, token: str | None = N
     device = next(embeddings.parameters()).device
     with torch.no_grad():
         if masking == "token":
-            name = blank_token(speaker, token)
+            name = blank_token(speaker, token, rows=embeddings.num_embeddings)
             number = tokenizer_of(speaker).convert_tokens_to_ids(name)
             vector = embeddings(torch.tensor([number], device=device))[0]
             return Blank(masking, vector.detach().float().clone(), f"the base's embedding of {name!r}")

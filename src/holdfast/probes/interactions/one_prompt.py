@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from holdfast.errors import DataError, UserError
 from holdfast.models.load import Loaded, load
 from holdfast.probes.interactions import cancellation, order
 from holdfast.probes.interactions.asking import Masking
@@ -22,6 +23,7 @@ from holdfast.probes.interactions.words import content_words
 from holdfast.recipe import Decoding
 from holdfast.records import Example, Message
 from holdfast.report.interactions import Interaction, OnePrompt, Side
+from holdfast.report.words import visible
 from holdfast.rollout.generate import generate
 
 ANSWER_TOKENS = 32
@@ -80,7 +82,13 @@ def _question(prompt: str, target: str | None, loaded: Loaded, first: Loaded, pl
     )  # fmt: skip
     example = Example(tuple(messages), reply.text, "prompt")
     few = max(2, min(players, len(content_words(prompt))))
-    asked = ask([example], first.model, first.speaker, players=few, watched="any")
+    try:
+        asked = ask([example], first.model, first.speaker, players=few, watched="any")
+    except DataError as fault:
+        answer = visible(reply.text, 60)
+        raise UserError(
+            f"{fault}. The model's own answer is {answer!r}: name a word to watch, --target WORD"
+        ) from fault
     return asked.questions[0], asked.sureness[0]
 
 
