@@ -12,8 +12,10 @@ import made_study
 from holdfast.cli import main
 from holdfast.errors import RunFolderError
 from holdfast.records import Record
+from holdfast.report.groups import sections
 from holdfast.report.regret import Kept, best_moment, outcome
 from holdfast.report.replay_page import replayed, write
+from holdfast.report.sections import PARTS
 from holdfast.signals.ready import READY, Ready
 
 
@@ -151,6 +153,15 @@ def test_the_page_is_written_from_records_alone_and_the_same_each_time(runs, tmp
     assert (tmp_path / "one" / "replay-figures" / "replay-0.png").is_file()
     assert "patience on validation NLL" in first
     assert "<svg" in first
+
+
+def test_a_study_that_recorded_probes_tells_on_its_page_when_to_stop(runs):
+    (section,) = sections([replace(run, recipe={**run.recipe, "probes": {"validation": {}}}) for run in runs])
+    made = PARTS["stopping"](section)
+    assert made.title == "When to stop"
+    assert [row[0] for row in made.tables[0].rows][:2] == ["no stopping", "patience on validation NLL"]
+    (plain,) = sections(runs)
+    assert PARTS["stopping"](plain) is None
 
 
 def test_runs_without_an_ood_suite_are_refused(runs):

@@ -24,6 +24,7 @@ from holdfast.report.sections import (
     restoration,
     rounding,
     stability,
+    stopping,
 )
 from holdfast.report.sections.base import Part
 
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Section], Part | None]] = {
     "rates": rates.part,
     "frontier": frontier.part,
     "best": best.part,
+    "stopping": stopping.part,
     "memorization": memorization.part,
     "difficulty": difficulty.part,
     "levels": levels.part,
