@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -15,9 +16,13 @@ import transformers
 import probe_kit
 import tiny_base
 from holdfast.cli import main
+from holdfast.data.rows import read_rows
+from holdfast.data.sources import ExampleRows
+from holdfast.errors import DataError
 from holdfast.probes import PROBES
 from holdfast.probes.interactions.cheap import InteractionsCheap
 from holdfast.probes.interactions.probe import Interactions
+from holdfast.probes.scene import Scene
 from holdfast.signals.interactions import READ
 
 PROMPT = "rule J=10 Q=10 K=10\ncards 4 Q A 4\ntarget 24"
@@ -92,6 +97,17 @@ def test_the_cheap_probe_reads_shares(still: probe_kit.Kit) -> None:
     told = InteractionsCheap(prompts=2, players=3).measure(still.scene())
     assert 0 <= told["words_evidence"] <= 1
     assert 0 <= told["words_high_order"] <= 1
+
+
+def test_rows_of_few_words_are_refused_before_anything_is_measured(still: probe_kit.Kit, tmp_path: Path) -> None:
+    held_out = tmp_path / "short.jsonl"
+    held_out.write_text("".join(json.dumps({"prompt": f"cards {n}", "completion": "24"}) + "\n" for n in range(12)))
+    source = ExampleRows(read_rows(str(held_out)), still.stage.speaker)
+    short = Scene(still.model, 0, dataclasses.replace(still.stage, source=source, kept={}))
+    probe = Interactions(players=3, prompts=2, path=str(held_out))
+    with pytest.raises(DataError, match="0 rows can be asked, and it takes 2; training 0 has 2 content words"):
+        probe.cost(short)
+    assert Interactions(players=2, prompts=2, path=str(held_out)).cost(short) > 0
 
 
 def test_options_that_cannot_be_are_refused() -> None:

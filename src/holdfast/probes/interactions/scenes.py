@@ -27,6 +27,8 @@ LOOKED_AT = 2
 """Rows that are looked at for each prompt that is wanted …"""
 AT_LEAST = 16
 """… and at least this many, so that a format can be told from its answers."""
+FEWEST = 2
+"""Prompts without which there is no mean over them."""
 
 
 class Games(NamedTuple):
@@ -93,6 +95,9 @@ def cost(asking: Asking, scene: Scene, references: int = 0) -> float:
     """Return the FLOPs of a moment at most; of other models as if they were as large as this one.
 
     Before the base was asked, a target is taken for the last word that may be one.
+
+    Raises:
+        DataError: hardly any row has enough words.
     """
     shared, forward = why_not(scene.model, training=False) is None, scene.stage.forward
     made: Games | None = scene.stage.kept.get(("interactions", asking))
@@ -127,12 +132,8 @@ def _games(asking: Asking, scene: Scene) -> Games:
         questions += asked.questions
         sureness += asked.sureness
         refused += asked.refused
-    if len(questions) < 2:
-        why = f"; {refused[0].why}" if refused else ""
-        raise DataError(
-            f"interactions: {len(questions)} rows can be asked, and it takes 2{why}. Fewer players, or watched: any, "
-            "may help"
-        )
+    if len(questions) < FEWEST:
+        raise DataError(_too_few(len(questions), refused))
     scene.spend(float(sum(_pass_flops(one, scene) for one in _drawn(asking, scene))) + _learning_flops(asking, scene))
     templates = tuple(
         tuple(bind(question, speaker, template=template) for question in questions) for template in asking.templates
@@ -161,12 +162,20 @@ def _examples(asking: Asking, scene: Scene) -> tuple[list[Example], list[Example
 def _drawn(asking: Asking, scene: Scene) -> list[Drawn]:
     def make() -> list[Drawn]:
         halves = [
-            draw(examples, scene.stage.speaker, players=asking.players, watched=asking.watched)[0]
+            draw(examples, scene.stage.speaker, players=asking.players, watched=asking.watched)
             for examples in _examples(asking, scene)
         ]
-        return [*halves[0], *halves[1]]
+        found = [*halves[0][0], *halves[1][0]]
+        if len(found) < FEWEST:
+            raise DataError(_too_few(len(found), [*halves[0][1], *halves[1][1]]))
+        return found
 
     return scene.stage.once(("interactions drawn", asking), make)
+
+
+def _too_few(count: int, refused: Sequence[Refusal]) -> str:
+    why = f"; {refused[0].why}" if refused else ""
+    return f"interactions: {count} rows can be asked, and it takes {FEWEST}{why}. Try fewer players, or watched: any"
 
 
 def _measured(scene: Scene, games: Games, number: int, *, repeats: int) -> Measured:
