@@ -7,10 +7,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import tiny_base
+from holdfast.data.encode import questions
 from holdfast.diagnose.hidden_states import cka, hidden_likeness
 from holdfast.diagnose.spectral import Tuned
+from holdfast.evaluate.suite import make_all
 from holdfast.plan import check
 from holdfast.spectral.haar import haar
 
@@ -66,3 +69,14 @@ def test_a_model_is_like_itself_and_less_like_another(tmp_path):
         assert one.cosine.n == 9
     assert all(one.cka in (None, pytest.approx(1, abs=1e-6)) for one in told[:3])
     assert max(abs(one.cosine.value) for one in told[3:]) < 0.9
+    models = [transformers.AutoModelForCausalLM.from_pretrained(place) for place in (base, other)]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    (suite,) = make_all(recipe)
+    cosines = []
+    for prompt in questions(tokenizer, [suite.environment.prompt(step) for _, step in suite.steps()]):
+        with torch.no_grad():
+            states = [model(torch.tensor([prompt.input_ids]), output_hidden_states=True) for model in models]
+        last = [torch.stack(one.hidden_states)[:, 0, -1].double() for one in states]
+        cosines.append(torch.cosine_similarity(*last, dim=1))
+    expected = torch.stack(cosines).mean(0)
+    assert [one.cosine.value for one in told[3:]] == pytest.approx(expected.tolist(), abs=0.02)  # bfloat16

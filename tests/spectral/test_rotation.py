@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from holdfast.spectral import turning
 from holdfast.spectral.cache import FactorCache
 from holdfast.spectral.coordinates import in_base
 from holdfast.spectral.haar import haar
@@ -124,6 +125,17 @@ def test_first_order_lies_within_its_own_error_of_the_exact_angles(kind, shape, 
                 assert abs(mine.rms - true.rms) <= mine.rms_error
                 assert abs(mine.of_chance - true.of_chance) <= mine.of_chance_error
                 assert mine.rms_error < 0.25 * mine.rms
+                assert mine.rms == pytest.approx(true.rms, rel=0.004)
+
+
+def test_the_correction_beside_a_small_window_leaves_little_over(monkeypatch):
+    monkeypatch.setattr(turning, "HALF", 8)
+    of = base(200, 200)
+    one = update(of, change(of, 2e-3, spikes=3))
+    ends = Ends.of(40, 200)
+    told, exact = first_order_rotation(in_base(one, columns=[ends.near]), ends), exact_rotation(one, ends.own)
+    assert told.left.rms == pytest.approx(exact.left.rms, rel=1e-4)  # 3e-4 without it
+    assert told.right.rms == pytest.approx(exact.right.rms, rel=1e-4)
 
 
 def test_equal_singular_values_at_the_cut_do_not_blow_first_order_up():

@@ -32,7 +32,7 @@ ROUGH = 0.25
 """Error relative to the reading above which first order is called rough."""
 
 COLUMNS = (
-    "matrices", "moved", "‖D‖/‖W‖", "top left", "top right", "× chance", "× chance", "values", "inside × chance",
+    "matrices", "moved", "‖D‖/‖W‖", "top left", "× chance", "top right", "× chance", "values", "inside × chance",
     "stable rank", "signal rank",
 )  # fmt: skip
 NOTE = (
@@ -197,8 +197,8 @@ def _row(name: str, readings: Sequence[MatrixReading]) -> tuple[str, ...]:
         str(len(moved)),
         told(relative),
         told(lambda one: None if one.top is None else one.top.left.rms),
-        told(lambda one: None if one.top is None else one.top.right.rms),
         told(rotation("top", "left")),
+        told(lambda one: None if one.top is None else one.top.right.rms),
         told(rotation("top", "right")),
         told(value_shift),
         told(inside),
