@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
@@ -263,6 +264,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    transformers.utils.logging.disable_progress_bar()
     splits(
         8,
         2 if quick else 6,
@@ -276,7 +278,7 @@ def main() -> None:
     if not quick:
         splits(
             10,
-            2,
+            1,
             {
                 "interior point (ours)": ours,
                 f"gradient descent, {STEPS:,} steps": lambda v, d: descent(v, d, dense=True),
