@@ -101,3 +101,11 @@ def test_the_page_holds_everything_and_trusts_no_name(tmp_path):
     assert {path.stem for path in (tmp_path / "spectral-figures").iterdir()} == {"maps", "trajectory", "hidden"}
     assert "perturbation" in page
     assert spectral_figures.trajectory(diagnosis(reading("a"))) is None
+
+
+def test_a_tower_is_one_row_and_an_embedding_its_own():
+    tower = [reading(f"v.{n}", in_block=False, role="vision") for n in range(7)]
+    told = diagnosis(reading("a"), *tower, reading("embed", in_block=False, role="embedding"))
+    assert [row[:3] for row in spectral_tables.apart(told.last).rows] == [
+        ("vision: all 7", "7", "7"), ("embed", "1", "1"),
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 import typer
 
 from holdfast.cli.console import console, quiet_libraries, show
@@ -55,12 +56,15 @@ def show_spectral(
     checkpoints = [one for place in tuned for one in checkpoints_of(place)]
     recipe = None if hidden is None else check(read(hidden), source=hidden, allow_code=allow_code)
     quiet_libraries()
-    device = accelerator().device
+    # Decompositions need float64, which Apple's accelerators lack; models run there.
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     kept = FactorCache(cache or default_folder())
     found = diagnose(base, checkpoints, asked, other=against, cache=kept, device=device, said=_said)
     found = replace(found, success=tuple(one for place in tuned for one in _success(place)))
     if recipe is not None:
-        likeness = hidden_likeness(recipe, base, checkpoints, device=device, allow_code=allow_code, said=_said)
+        likeness = hidden_likeness(
+            recipe, base, checkpoints, device=accelerator().device, allow_code=allow_code, said=_said
+        )
         found = replace(found, hidden=likeness)
     typer.echo(f"factors of the base: {kept.found} found, {kept.made} made")
     _print(found)

@@ -26,6 +26,7 @@ from holdfast.report.tables import Table
 SHOWN = 10
 HALF_UNCHANGED = 0.5
 """Share of weights lost to rounding above which a reader is warned."""
+FEW = 4
 NOTHING = 1e-12
 """What is smaller is rounding."""
 ROUGH = 0.25
@@ -59,8 +60,15 @@ def by_layer(checkpoint: Checkpoint) -> Table:
 
 
 def apart(checkpoint: Checkpoint) -> Table:
-    """Return one row for each matrix outside of the blocks: embeddings, head, towers."""
-    rows = [_row(words.visible(one.name, 60), [one]) for one in checkpoint.matrices if not one.in_block]
+    """Return one row for each matrix outside of the blocks; of a role with many (a tower), one for all."""
+    rows = []
+    outside = [one for one in checkpoint.matrices if not one.in_block]
+    for role in dict.fromkeys(one.role for one in outside):
+        mine = [one for one in outside if one.role == role]
+        if len(mine) > FEW:
+            rows.append(_row(f"{role}: all {len(mine)}", mine))
+        else:
+            rows += [_row(words.visible(one.name, 60), [one]) for one in mine]
     return Table(("outside of the blocks", *COLUMNS), tuple(rows), "l" + "r" * len(COLUMNS))
 
 
