@@ -97,13 +97,16 @@ def _small_side(spanned_RK: Tensor, found: Coordinates, ends: Ends) -> Angles:
 def _large_side(spanned_RK: Tensor, found: Coordinates, ends: Ends) -> Angles:
     """Return the angles of the span of W_tunedᵀ times the small side's vectors, in base coordinates."""
     core_RR = found.core
-    image_RK = torch.addcmul(core_RR.T @ spanned_RK, found.values_R.to(core_RR.dtype)[:, None], spanned_RK)
+    moved_RK = core_RR.T @ spanned_RK
+    image_RK = torch.addcmul(moved_RK, found.values_R.to(core_RR.dtype)[:, None], spanned_RK)
     within, beyond = image_RK[ends.own], image_RK[ends.rest]
     beyond_KK = beyond.T @ beyond
     if found.larger > found.rank:
+        # What leaves the span of the base's right vectors, all but a product of two parts that are small.
         near_XK = spanned_RK[ends.near]
-        perpendicular_RK = found.gram(ends.near) @ near_XK - core_RR @ (core_RR[ends.near].T @ near_XK)
-        half_KK, inner_KK = spanned_RK.T @ perpendicular_RK, near_XK.T @ perpendicular_RK[ends.near]
+        seen_RK, caught_RK = found.gram(ends.near) @ near_XK, core_RR[ends.near].T @ near_XK
+        half_KK = spanned_RK.T @ seen_RK - moved_RK.T @ caught_RK
+        inner_KK = near_XK.T @ seen_RK[ends.near] - caught_RK.T @ caught_RK
         beyond_KK = beyond_KK + half_KK + half_KK.T - inner_KK
     return _of_span(within.T @ within, beyond_KK, size=found.larger)
 

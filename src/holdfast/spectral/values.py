@@ -63,10 +63,8 @@ def _sorted_roots(found: Coordinates) -> Tensor:
     coupled_RR = found.coupled
     diagonal_R = found.values_R.square() + coupled_RR.diagonal().double() + found.rows_R
     gap_RR = (diagonal_R[:, None] - diagonal_R).to(coupled_RR.dtype)
-    square_RR = coupled_RR.square()
-    push_RR = square_RR / (gap_RR.abs() / 2 + (gap_RR.square() / 4 + square_RR).sqrt()).clamp_min(
-        torch.finfo(coupled_RR.dtype).tiny
-    )
+    apart_RR = torch.hypot(gap_RR / 2, coupled_RR).add_(gap_RR.abs() / 2)
+    push_RR = coupled_RR.square() / apart_RR.clamp_min(torch.finfo(coupled_RR.dtype).tiny)
     push_RR = torch.copysign(push_RR, gap_RR).fill_diagonal_(0)
     moved_R = diagonal_R + push_RR.sum(1, dtype=torch.float64)
     return moved_R.clamp_min(0).sqrt().sort(descending=True).values
