@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Rotation:
     """Root mean square principal angle, in degrees, between the base's first k directions and the model's.
 
-        sin θ = singular values of (I − U₀ U₀ᵀ) U_t        of the left side (outputs of a linear layer); V: the right
+        θ of U₀ and U_t on the left side (outputs of a linear layer), of V₀ and V_t on the right  (spectral.rotation)
 
     Over some of the matrices that training changes, evenly spaced, embeddings and head left out; the mean over them.
     Signal: ``{signal: drift, reads: rotation_left, by: 5}``, a budget.

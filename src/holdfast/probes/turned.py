@@ -1,20 +1,17 @@
 """Angles between the leading singular subspaces of a matrix of the base and of the model as it is.
 
-Shapes: ``M`` rows, ``N`` columns, ``K`` chosen directions.
+Shapes: ``M`` rows, ``N`` columns.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from holdfast.probes.scene import Scene
 from holdfast.spectral.cache import FactorCache, default_folder
 from holdfast.spectral.counts import count_of
 from holdfast.spectral.factors import EXACT_BELOW
+from holdfast.spectral.rotation import exact_rotation
 from holdfast.spectral.update import Update
 
 
@@ -46,8 +43,8 @@ def angles(scene: Scene, name: str, k: float | int) -> Turned:
     update = Update(base_MN, now_MN, factors=lambda: cache.factors(base_MN))
     if not update.energy:
         return Turned(0.0, 0.0)
-    base, tuned = update.leading(k), update.tuned_basis(slice(0, count_of(k, update.rank)))
-    return Turned(_angle(base.left_MK, tuned.left_MK), _angle(base.right_NK, tuned.right_NK))
+    rotation = exact_rotation(update, slice(0, count_of(k, update.rank)))
+    return Turned(rotation.left.rms, rotation.right.rms)
 
 
 def flops_of(scene: Scene, name: str, k: float | int) -> float:
@@ -57,10 +54,3 @@ def flops_of(scene: Scene, name: str, k: float | int) -> float:
     exact = 6 * large * small**2 + 20 * small**3
     factors = exact if small <= EXACT_BELOW else 2 * large * small**2 + 9 * small**3
     return float(2 * factors + 8 * rows * columns * count_of(k, small))
-
-
-def _angle(base_XK: Tensor, now_XK: Tensor) -> float:
-    """Return the root mean square principal angle of two orthonormal bases, by its sines, which tell small ones."""
-    base_XK, now_XK = base_XK.double(), now_XK.double()
-    sines_K = torch.linalg.svdvals(now_XK - base_XK @ (base_XK.T @ now_XK)).clamp(max=1.0)
-    return math.degrees(math.sqrt(float(torch.arcsin(sines_K).square().mean())))
