@@ -208,7 +208,6 @@ def prefixes(*, count: int) -> None:
     print("\nOutputs of all 256 masks, whole rows → shared prefixes\n")
     print("| prompts | tokens of one | tokens read | fewer | CPU s a prompt | faster | largest difference |")
     print("|---|---|---|---|---|---|---|")
-    sums = np.zeros(2)
     for name, base, environment, rule, watched in cases:
         loaded, games = asked(base, examples(environment, rule, 4 * count), watched=watched, count=count)
         with reading(loaded.model, blank_of("token", loaded.model, loaded.speaker), games) as reader:
@@ -216,7 +215,6 @@ def prefixes(*, count: int) -> None:
             shared, fast = cpu(lambda reader=reader, games=games: [reader.all_masks(game).values_M for game in games])
             whole, slow = cpu(lambda reader=reader, games=games: [reader.whole_rows(game, EVERY) for game in games])
         read = np.array([sum(map(naive_tokens, games)), sum(map(shared_tokens, games))])
-        sums += read / read[0]
         apart = max(np.abs(a - b).max() for a, b in zip(shared, whole, strict=True))
         print(
             f"| {name} | {np.mean([len(game.ids) for game in games]):.0f} | {read[0]:,} → {read[1]:,} | "
@@ -224,7 +222,6 @@ def prefixes(*, count: int) -> None:
             f"{apart:.1e} |",
             flush=True,
         )
-    print(f"| all, each kind alike | | | **{sums[0] / sums[1]:.1f}×** | | | |")
 
 
 def checks(*, count: int) -> None:

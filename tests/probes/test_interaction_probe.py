@@ -86,7 +86,8 @@ def test_a_model_that_moves_changes_interactions_and_who_played_is_kept(still: p
 
 def test_another_model_says_what_generalizes(still: probe_kit.Kit, base: Path) -> None:
     twins = Interactions(prompts=2, players=3, templates=("{prompt}",), repeats=1, references=(str(base), str(base)))
-    (_, first), (_, then) = moments(still, twins, 2)
+    (start, first), (later, then) = moments(still, twins, 2)
+    assert later.flops < 0.5 * start.flops  # they are asked once
     # The twins are the base itself, and so is the model.
     assert first["interactions_gamma_preserved"] == then["interactions_gamma_preserved"] == 1.0
     assert first["interactions_stable_preserved"] is None

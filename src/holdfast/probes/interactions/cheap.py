@@ -28,7 +28,7 @@ class InteractionsCheap:
     Evidence: by arXiv 2605.17967 what overfitting adds is of high order and cancels; whether these two tell it without
     the sets that the paper follows is ours to find out.
 
-    Cost: 2^n outputs a prompt; with the defaults below 3 s a moment for the embedded bases on two cores.
+    Cost: 2^n outputs a prompt; with the defaults about 1 s a moment for the embedded bases on one core.
 
     Args:
         prompts: How many, at least 2.

@@ -38,7 +38,7 @@ class Interactions:
     figures and for references trained on test data; here both are answered, by intervals and by what is asked.
 
     Cost: 2^n outputs a prompt and template, of which masks share what they have in common; the base once, to choose
-    the word that is watched. With the defaults about 0.7 s a prompt and moment for the embedded bases on one
+    the word that is watched. With the defaults about 17 s a moment for the embedded bases on one
     core (`benchmarks/interactions.py`).
 
     Args:

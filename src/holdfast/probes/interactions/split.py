@@ -81,8 +81,8 @@ def tolerance(values_PM: Array, *, share: float = TOLERANCE, noise_P: Array | fl
 def split(values_PM: Array, tolerance_P: Array, *, tie: float = TIE, gap: float = 1e-5) -> Split:
     """Return the sparsest AND and OR interactions of outputs.
 
-    Cost: about 15 rounds a prompt, each a Cholesky factorization of a matrix of side 2^n: 20 ms a prompt at n = 8 on
-    one core of a CPU, 0.6 s at n = 10.
+    Cost: about 15 rounds a prompt, each a Cholesky factorization of a matrix of side 2^n: 13 ms a prompt at n = 8 on
+    one core of a CPU, 0.3 s at n = 10.
 
     Args:
         values_PM: Outputs of all masks, finite; what they are without any player is taken off.
