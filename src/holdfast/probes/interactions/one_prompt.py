@@ -103,7 +103,8 @@ def _told(
         for subset in range(1, game.masks):
             at = (0, kind, subset)
             strengths = tuple(float(one.interactions_P2M[at]) for one in found)
-            what = next((name for name in ("preserved", "emerged", "removed") if chain._asdict()[name][at] != 0), "")
+            found_in = [name for name in ("preserved", "emerged", "removed") if chain._asdict()[name][at] != 0]
+            what = "turned" if len(found_in) > 1 else "".join(found_in)
             members = tuple(word for player, word in enumerate(words) if subset >> player & 1)
             rows.append(Interaction(label, members, strengths, what))
     rows.sort(key=lambda one: -max(abs(strength) for strength in one.strengths))
