@@ -10,7 +10,7 @@ import pytest
 from holdfast.probes.interactions.agreement import agreement, by_chance, soft_agreement, stable, stable_by_chance
 from holdfast.probes.interactions.backbone import loss_of_set
 from holdfast.probes.interactions.cancellation import cancellation, cancelled, evidence
-from holdfast.probes.interactions.denoising import balance, best_moment, past_best
+from holdfast.probes.interactions.denoising import balance, best_moment, boundary, past_best
 from holdfast.probes.interactions.measure import Measured
 from holdfast.probes.interactions.moment import Moment, with_noise_again
 from holdfast.probes.interactions.order import by_order, high_order_share, mean_order, strength, thirds
@@ -170,6 +170,34 @@ def test_past_the_best_is_sure_when_all_prompts_are_worse_and_a_coin_when_they_d
     assert best_moment([np.zeros(20), best, worse]) == 1
 
 
+def test_denoising_ends_at_the_best_moment_and_the_interval_holds_those_that_other_prompts_have() -> None:
+    benefits, steps = [np.zeros(20), np.full(20, 0.3), np.full(20, 0.1)], [0, 40, 80]
+    sure = boundary(benefits, steps)
+    assert (sure.value, sure.low, sure.high) == (40, 40, 40)
+    benefits[2] = benefits[1] + np.tile([0.2, -0.2000001], 10)
+    mixed = boundary(benefits, steps)
+    assert (mixed.value, mixed.low, mixed.high) == (40, 40, 80)
+    benefits[0] = np.where(np.arange(20) == 0, np.nan, 0.0)  # a prompt that tells nothing is left out
+    assert boundary(benefits, steps).clusters == 19
+    assert boundary([np.full(2, np.nan)], [0]).value is None
+
+
+def test_other_models_and_templates_each_have_a_balance() -> None:
+    one, other = measured(outputs(seed=1)), measured(outputs(seed=2))
+    first = Moment(one, templates=(one.salient(),), references=(np.zeros_like(one.salient()),))
+    # What counts now, by the thresholds of the start, is in every template, and in no other model.
+    units = [found.scaled() for found in (one, other)]
+    counts = follow([unit.interactions_P2M for unit in units], units[0].thresholds())[-1].now
+    then = Moment(other, templates=(counts,), references=first.references, step=7)
+    told = tell([first, then]).estimates
+    assert told["emerged"].value > 0
+    assert told["stable_emerged_unreliable"].value == 0.0
+    assert told["emerged_unreliable"].value == told["emerged"].value == told["stable_emerged_reliable"].value
+    alone = tell([Moment(m.measured, m.templates, step=m.step) for m in (first, then)]).estimates
+    for name in ("balance", "boundary", "removed_unreliable"):
+        assert alone[name].value == alone[f"stable_{name}"].value == told[f"stable_{name}"].value
+
+
 def test_a_model_that_does_not_move_has_nothing_emerged_or_removed() -> None:
     one = measured(outputs(seed=2), noise=1e-6)
     moment = Moment(one, (one.salient(),), (), with_noise_again(one, seed=1))
@@ -180,7 +208,8 @@ def test_a_model_that_does_not_move_has_nothing_emerged_or_removed() -> None:
     assert value["stable_preserved"] == 1.0
     assert value["stable_emerged"] is None
     assert value["gamma_preserved"] is None
-    assert told.past_best == 0.0
+    assert told.chances == {"past_best": 0.0, "stable_past_best": 0.0}
+    assert told.estimates["boundary"].value == 0
 
 
 def test_a_model_that_only_grows_surer_changes_nothing_but_its_strength() -> None:
@@ -217,7 +246,7 @@ def test_strength_by_order_of_what_stayed_and_came_is_that_of_what_counts() -> N
     for sign in ("positive", "negative"):
         found = np.array(told.orders["preserved"][sign]) + np.array(told.orders["emerged"][sign])
         assert np.allclose(found, wanted._asdict()[sign].mean(0))
-    assert told.past_best is None
+    assert told.chances == {"past_best": None, "stable_past_best": None}
 
 
 def test_a_moment_comes_back_from_json() -> None:

@@ -128,6 +128,17 @@ def test_interactions_ask_templates_where_no_other_model_was_asked():
     )
 
 
+def test_interactions_by_templates_read_their_balance_and_no_other_model():
+    solo = {"interactions_stable_balance": 0.0, "interactions_stable_past_best": 0.0, RHO_EMERGED: 0.9}
+    assert replay(Interactions(by="templates"), moments(*PAST, **solo)).kept_step == 0
+    found = moments(*PAST, **{**solo, STABLE_EMERGED: 0.1, STABLE_PRESERVED: 0.5})
+    for record, (balance, past) in zip(found, PAST, strict=True):
+        told = {"interactions_stable_balance": balance, "interactions_stable_past_best": past}
+        record.readings.update({**told, BALANCE: 0.0, PAST_BEST: 0.0})
+    assert replay(Interactions(), found).stop_step is None
+    assert replay(Interactions(by="templates"), found).stop_step == 50
+
+
 A = {"signal": "patience", "reads": "a", "patience": 1}
 B = {"signal": "patience", "reads": "b", "patience": 1}
 BUDGET = {"signal": "drift", "reads": "c", "by": 1.0}

@@ -35,8 +35,8 @@ class Interaction:
         kind: ``AND``: it counts once all words are there. ``OR``: once any is.
         words: In the prompt's order.
         strengths: In log-odds of the target, under each model.
-        change: ``preserved``, ``emerged``, ``removed``, or ``turned`` if it counts under both with other signs; empty if
-            under none. Of one model all that count are preserved.
+        change: ``preserved``, ``emerged``, ``removed``, or ``turned`` if it counts under both with other signs; empty
+            if under none. Of one model all that count are preserved.
     """
 
     kind: str

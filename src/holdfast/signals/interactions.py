@@ -11,6 +11,7 @@ from holdfast.signals.reading import reading
 from holdfast.signals.series import check_count, check_one_of
 
 BALANCE, PAST_BEST = "interactions_balance", "interactions_past_best"
+BY_TEMPLATES = {BALANCE: "interactions_stable_balance", PAST_BEST: "interactions_stable_past_best"}
 GAMMA_EMERGED, GAMMA_PRESERVED = "interactions_gamma_emerged", "interactions_gamma_preserved"
 STABLE_EMERGED, STABLE_PRESERVED = "interactions_stable_emerged", "interactions_stable_preserved"
 RHO_EMERGED, RHO_PRESERVED = "interactions_rho_emerged", "interactions_rho_preserved"
@@ -28,7 +29,7 @@ READ = (
                     start; 0 there
 ``past_best``         chance, over resampled prompts, that B is below the B of the best moment so far
 ``gamma_…``           γ of what ``emerged`` since the start, and of what is ``preserved``, by other models or twins
-``stable_…``          the same by templates of the prompt; read where no other model was asked
+``stable_…``          the same by templates of the prompt; read where no other model was asked, or ``by: templates``
 ``rho_…``             non-cancellation ρ̃ of both, the floor of random signs taken off
 ``order_…``           mean order of both
 ``removal``           mass removed since the moment before, as a share of the strength at the start
@@ -63,6 +64,8 @@ class Interactions:
         checks: Moments in a row, at least 1.
         settled: Removed mass of a moment that counts as none, at least 0.
         against: ``repeats`` of the computation, or ``templates`` of the prompt.
+        by: Who says what is reliable: ``models`` where the probe asked other models and templates where it did not, or
+            ``templates`` in any case.
 
     Example:
         >>> from holdfast.records import Record
@@ -81,6 +84,7 @@ class Interactions:
     checks: int = 2
     settled: float = 0.01
     against: Literal["repeats", "templates"] = "repeats"
+    by: Literal["models", "templates"] = "models"
 
     oracle: ClassVar[bool] = False
 
@@ -88,6 +92,7 @@ class Interactions:
         check_count("checks", self.checks)
         check_count("facts", self.facts, least=0)
         check_one_of("against", self.against, tuple(NOISE))
+        check_one_of("by", self.by, ("models", "templates"))
         if not 0.5 < self.confidence < 1 or not self.settled >= 0 or self.facts > 4:
             raise ValueError(
                 "confidence must be in (0.5, 1), facts at most 4 and settled at least 0, "
@@ -97,7 +102,8 @@ class Interactions:
     @property
     def needs(self) -> tuple[str, ...]:
         """All that the rule reads."""
-        return (*READ, NOISE[self.against])
+        balances = tuple(BY_TEMPLATES.values()) if self.by == "templates" else ()
+        return (*READ, NOISE[self.against], *balances)
 
     def decide(self, history: History) -> Decision:
         """Decide after the last record. Raises NotRecorded if a record lacks a reading."""
@@ -126,7 +132,11 @@ class Interactions:
         return Decision(Verb.STOP if stopped else Verb.GO_ON, best_step, best_step == now, reason)
 
     def _read(self, record: Record) -> Told:
-        return {name: reading(record, name, "select") for name in self.needs}
+        told = {name: reading(record, name, "select") for name in self.needs}
+        if self.by == "templates":
+            told |= {name: told[other] for name, other in BY_TEMPLATES.items()}
+            told |= {GAMMA_EMERGED: None, GAMMA_PRESERVED: None}
+        return told
 
     def _speaking(self, told: Told) -> int:
         def below(one: str, other: str, share: float = 1.0) -> bool:
@@ -147,7 +157,7 @@ class Interactions:
         return turnover is not None and (noise is None or noise <= turnover)
 
     def _why_not(self, last: Record) -> str:
-        balance = reading(last, BALANCE, "select")
-        if balance is None or reading(last, PAST_BEST, "select") is None:
+        told = self._read(last)
+        if told[BALANCE] is None or told[PAST_BEST] is None:
             return f"the balance is unknown at step {last.step}"
         return f"two measurements of step {last.step} differ as much as it differs from the start"

@@ -54,6 +54,7 @@ READY: Mapping[str, Ready] = {
     "gradient disparity": Ready({"signal": "rises", "reads": "gradient_disparity", "times": 5}, "gradient_disparity"),
     "label wave": Ready({"signal": "turn", "reads": "prediction_flips", "window": 3}, "label_wave"),
     "interactions": Ready({"signal": "interactions"}, "interactions"),
+    "interactions, by templates": Ready({"signal": "interactions", "by": "templates"}, "interactions"),
     "words' evidence": Ready({"signal": "patience", "reads": "words_evidence"}, "interactions_cheap"),
     "words' high orders": Ready({"signal": "rises", "reads": "words_high_order", "times": 3}, "interactions_cheap"),
     "quorum": Ready(

@@ -11,7 +11,8 @@ Removing an interaction that the references have is damage, so it does not count
 rises while training removes more noise than it makes, and falls once it makes more.
 
 Where to stop: the best moment so far is the one with the greatest mean B over prompts, and `past_best` is the chance,
-over resampled prompts, that B now is below it.
+over resampled prompts, that B now is below it. `boundary` is the step of that moment, where denoising ends, with an
+interval: the same over resampled prompts.
 
 Reference: seed 003 describes the two stages; the balance and the test are ours.
 
@@ -28,6 +29,7 @@ import numpy as np
 from holdfast.probes.interactions.order import strength
 from holdfast.probes.interactions.sets import Sets
 from holdfast.probes.interactions.transforms import Array
+from holdfast.records import Estimate
 
 DRAWS = 2_000
 
@@ -81,6 +83,26 @@ def balance(sets: Sets, *, first: Array, now: Array, reliable_first: Array, reli
 def best_moment(benefits: Sequence[Array]) -> int:
     """Return the number of the moment whose mean benefit is greatest; of equal ones the earliest."""
     return int(np.argmax([float(np.nanmean(benefit_P)) for benefit_P in benefits]))
+
+
+def boundary(benefits: Sequence[Array], steps: Sequence[int], *, seed: int = 0) -> Estimate:
+    """Return the step of the best moment, and where 95 % of bootstrap draws of whole prompts have theirs.
+
+    Args:
+        benefits: B of each prompt at every moment so far, oldest first.
+        steps: Of the moments.
+        seed: Of the draws.
+    """
+    benefits_TP = np.array(benefits)
+    benefits_TP = benefits_TP[:, np.isfinite(benefits_TP).all(axis=0)]
+    count = benefits_TP.shape[1]
+    if not count:
+        return Estimate(None, None, None, 0, 0, "cluster_bootstrap")
+    drawn_DP = np.random.default_rng(seed).integers(0, count, size=(DRAWS, count))
+    found_D = np.array(steps)[benefits_TP[:, drawn_DP].mean(axis=2).argmax(axis=0)]
+    low, high = np.quantile(found_D, (0.025, 0.975), method="nearest")
+    best = float(steps[best_moment(list(benefits_TP))])
+    return Estimate(best, float(low), float(high), count, count, "cluster_bootstrap")
 
 
 def past_best(benefits: Sequence[Array], *, margin: float = 0.0, seed: int = 0) -> float:

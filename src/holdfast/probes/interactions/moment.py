@@ -25,12 +25,14 @@ class Moment:
         templates: What counts in each further template, by that template's own threshold; the same model.
         references: What counts in each other model (a second one, or twins); none if none was named.
         again: What counts when the outputs' noise is drawn again; None if noise was not measured.
+        step: Of the run.
     """
 
     measured: Measured
     templates: tuple[Signs, ...] = ()
     references: tuple[Signs, ...] = ()
     again: Signs | None = None
+    step: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -39,6 +41,7 @@ class Moment:
             "templates": [_sparse(signs) for signs in self.templates],
             "references": [_sparse(signs) for signs in self.references],
             "again": None if self.again is None else _sparse(self.again),
+            "step": self.step,
         }
 
     @staticmethod
@@ -51,6 +54,7 @@ class Moment:
             templates=tuple(_dense(one, shape) for one in row["templates"]),
             references=tuple(_dense(one, shape) for one in row["references"]),
             again=None if row["again"] is None else _dense(row["again"], shape),
+            step=row["step"],
         )
 
 

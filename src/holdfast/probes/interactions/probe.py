@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 PREFIX = "interactions_"
 TOLD = (
-    "balance", "past_best", "removed", "removed_unreliable", "emerged", "emerged_reliable", "emerged_unreliable",
+    "balance", "past_best", "boundary", "boundary_low", "boundary_high", "removed",
+    "removed_unreliable", "emerged", "emerged_reliable", "emerged_unreliable",
     "removal", "gamma_preserved", "gamma_emerged", "stable_preserved", "stable_emerged", "rho_preserved", "rho_emerged",
     "rho_removed", "order_preserved", "order_emerged", "order_removed", "preserved_count", "emerged_count",
     "removed_count", "turnover", "noise_turnover", "template_turnover", "strength", "mean_order", "high_order",
-    "evidence", "sparsity", "fit", "loss_model", "loss_preserved", "noise",
+    "evidence", "sparsity", "fit", "loss_model", "loss_preserved", "noise", "stable_balance", "stable_past_best",
+    "stable_boundary", "stable_removed_unreliable", "stable_emerged_reliable", "stable_emerged_unreliable",
 )  # fmt: skip
 """What is written into records; intervals, floors and more lie beside them in what is kept of each moment."""
 
@@ -99,7 +101,9 @@ class Interactions:
         told = tell([*past, now], raw=self.raw)
         estimates = {name: estimate.to_json() for name, estimate in told.estimates.items()}
         asked = {} if past else {"asked": games_of(self.asking, scene).to_json()}
-        kept = {"told": {"past_best": told.past_best, **estimates}, "orders": told.orders, **asked}
+        kept = {"told": {**told.chances, **estimates}, "orders": told.orders, **asked}
         scene.keep({"moment": now.to_json(), **kept})
-        values = {name: estimate.value for name, estimate in told.estimates.items()}
-        return {PREFIX + name: {"past_best": told.past_best, **values}.get(name) for name in TOLD}
+        values = {name: estimate.value for name, estimate in told.estimates.items()} | dict(told.chances)
+        if (end := told.estimates.get("boundary")) is not None:
+            values |= {"boundary_low": end.low, "boundary_high": end.high}
+        return {PREFIX + name: values.get(name) for name in TOLD}

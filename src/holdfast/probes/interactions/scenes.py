@@ -88,7 +88,7 @@ def moment_of(asking: Asking, scene: Scene, references: Sequence[str], first: Mo
     templates = tuple(_measured(scene, games, number, repeats=1).salient() for number in further)
     again = with_noise_again(measured, seed=scene.step) if asking.repeats > 1 else None
     others = first.references if first is not None else tuple(_other(name, games, scene) for name in references)
-    return Moment(measured, templates, others, again)
+    return Moment(measured, templates, others, again, scene.step)
 
 
 def cost(asking: Asking, scene: Scene, references: int = 0) -> float:

@@ -4,23 +4,24 @@ All strengths are in units of the outputs' own spread (`holdfast.probes.interact
 ``raw`` is asked for, because fine-tuning that only makes a model surer makes every interaction larger. Intervals draw
 whole prompts with replacement.
 
-Reliability G is agreement with other models where there are some, and stability over templates where there are none;
-readings say which: ``gamma_…`` or ``stable_…``. The balance takes the former where it can.
+Reliability G is agreement with other models where there are some, and stability over templates where there are none.
+The balance and its masses take the former where they can; ``stable_…`` are always by templates, ``gamma_…`` by models.
 
 Shapes: ``P`` prompts, ``2`` AND and OR, ``M`` subsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from holdfast.probes.interactions import cancellation, order
 from holdfast.probes.interactions.agreement import agreement, by_chance, stable, stable_by_chance
 from holdfast.probes.interactions.backbone import loss_of_set
-from holdfast.probes.interactions.denoising import Balance, balance, past_best
+from holdfast.probes.interactions.denoising import Balance, balance, boundary, past_best
 from holdfast.probes.interactions.measure import Measured
 from holdfast.probes.interactions.moment import Moment
 from holdfast.probes.interactions.salience import Signs, fit, rises_with_words, sparsity
@@ -36,14 +37,15 @@ class Told:
 
     Attributes:
         estimates: By name, without the probe's own in front.
-        past_best: Chance that its balance is below the best one's; None where no reliability is known.
+        chances: By the same names: ``past_best``, that the balance is below the best one's, and ``stable_past_best``;
+            None where that reliability is unknown.
         balances: B of each prompt, (P,), at every moment so far; empty where no reliability is known.
         orders: Strength of each order from 1, mean over prompts, of ``all``, ``preserved``, ``emerged`` and ``removed``
             (as it was at the start): what adds to the output, and what takes off.
     """
 
     estimates: Mapping[str, Estimate]
-    past_best: float | None
+    chances: Mapping[str, float | None]
     balances: tuple[Array, ...]
     orders: Mapping[str, Mapping[str, tuple[float, ...]]]
 
@@ -63,7 +65,6 @@ def tell(history: Sequence[Moment], *, raw: bool = False, seed: int = 0) -> Told
         raise ValueError("the moments of a run must be at least one, all of the same prompts")
     units = [moment.measured if raw else moment.measured.scaled() for moment in history]
     chain = follow([one.interactions_P2M for one in units], units[0].thresholds())
-    balances = _balances(history, units, chain)
     now, last = units[-1], history[-1]
     keys = now.keys
     found = {
@@ -73,29 +74,44 @@ def tell(history: Sequence[Moment], *, raw: bool = False, seed: int = 0) -> Told
         **_reliability(last, chain[-1], seed),
         **_turnovers(last, chain[-1], seed),
     }
-    benefits: tuple[Array, ...] = ()
-    if balances:
-        benefits = tuple(one.benefit for one in balances)
-        found |= {name: _mean(values_P, keys, seed) for name, values_P in _masses(balances[-1]).items()}
-    return Told(found, past_best(benefits, seed=seed) if benefits else None, benefits, _orders(units, chain[-1]))
+    by_templates = _balances(history, units, chain, by=TEMPLATES)
+    balances = _balances(history, units, chain, by=REFERENCES) or by_templates
+    chances: dict[str, float | None] = {}
+    for prefix, told in (("", balances), ("stable_", by_templates)):
+        benefits = [one.benefit for one in told]
+        chances[f"{prefix}past_best"] = past_best(benefits, seed=seed) if told else None
+        if told:
+            masses = _masses(told[-1], whole=not prefix)
+            found |= {f"{prefix}{name}": _mean(values_P, keys, seed) for name, values_P in masses.items()}
+            found[f"{prefix}boundary"] = boundary(benefits, [moment.step for moment in history], seed=seed)
+    return Told(found, chances, tuple(one.benefit for one in balances), _orders(units, chain[-1]))
 
 
-def _balances(history: Sequence[Moment], units: Sequence[Measured], chain: Sequence[Sets]) -> list[Balance]:
-    """Return the masses of every moment; none where neither models nor templates can say what is reliable."""
-    if not all(moment.references or moment.templates for moment in history):
+def _balances(
+    history: Sequence[Moment], units: Sequence[Measured], chain: Sequence[Sets], *, by: Reliability
+) -> list[Balance]:
+    """Return the masses of every moment; none where those that are to say what is reliable were not asked."""
+    if not all(by.asked(moment) for moment in history):
         return []
-    reliable_first = _trust(history[0], chain[0].now)
+    reliable_first = by.judge(chain[0].now, by.asked(history[0]))
     return [
         balance(
             sets, first=units[0].interactions_P2M, now=unit.interactions_P2M, reliable_first=reliable_first,
-            reliable_now=_trust(moment, sets.now),
+            reliable_now=by.judge(sets.now, by.asked(moment)),
         )
         for moment, unit, sets in zip(history, units, chain, strict=True)
     ]  # fmt: skip
 
 
-def _trust(moment: Moment, members: Signs) -> Array:
-    return agreement(members, moment.references) if moment.references else stable(members, moment.templates)
+class Reliability(NamedTuple):
+    """Who says what is reliable, and how."""
+
+    asked: Callable[[Moment], Sequence[Signs]]
+    judge: Callable[[Signs, Sequence[Signs]], Array]
+
+
+REFERENCES = Reliability(lambda moment: moment.references, agreement)
+TEMPLATES = Reliability(lambda moment: moment.templates, stable)
 
 
 def _of_one(measured: Measured, now: Measured) -> dict[str, Array]:
@@ -159,12 +175,12 @@ def _losses(measured: Measured, sets: Sets) -> dict[str, Array]:
     return {**found, "loss_model": np.logaddexp(0.0, -measured.values_PM[:, -1])}
 
 
-def _masses(now: Balance) -> dict[str, Array]:
+def _masses(now: Balance, *, whole: bool) -> dict[str, Array]:
+    """Return the masses that hang on who says what is reliable, and with ``whole`` those that do not."""
     return {
+        **({"removed": now.removed, "emerged": now.emerged} if whole else {}),
         "balance": now.benefit,
-        "removed": now.removed,
         "removed_unreliable": now.removed_unreliable,
-        "emerged": now.emerged,
         "emerged_reliable": now.emerged_reliable,
         "emerged_unreliable": now.emerged_unreliable,
     }
