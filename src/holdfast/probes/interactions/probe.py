@@ -21,6 +21,7 @@ TOLD = (
     "removed_count", "turnover", "noise_turnover", "template_turnover", "strength", "mean_order", "high_order",
     "evidence", "sparsity", "fit", "loss_model", "loss_preserved", "noise", "stable_balance", "stable_past_best",
     "stable_boundary", "stable_removed_unreliable", "stable_emerged_reliable", "stable_emerged_unreliable",
+    "gamma_preserved_chance", "gamma_emerged_chance", "stable_preserved_chance", "stable_emerged_chance",
 )  # fmt: skip
 """What is written into records; intervals, floors and more lie beside them in what is kept of each moment."""
 
