@@ -19,7 +19,7 @@ class Section:
 
     Attributes:
         task: The label ``task`` of the study, else the environment that is learned.
-        base: The base model's name.
+        base: The label ``base`` of the study, else the base model's name.
         runs: In the order of the study.
     """
 
@@ -62,8 +62,8 @@ def task_of(run: RunData) -> str:
 
 
 def base_of(run: RunData) -> str:
-    """Return the base model's name."""
-    return str(run.recipe.get("model_name_or_path", "?"))
+    """Return the label ``base`` of the study, under which several bases are compared, else the base model's name."""
+    return str(run.axes.get(BASE) or run.recipe.get("model_name_or_path", "?"))
 
 
 def method_of(run: RunData) -> str:

@@ -1,0 +1,106 @@
+"""What training does to interactions, on a study's page: from readings alone, each number checked by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+import made_study
+from holdfast.records import Record
+from holdfast.report import words
+from holdfast.report.groups import sections
+from holdfast.report.sections import PARTS, interactions
+
+NOISE = {0: 0.0, 30: 0.2, 70: 0.4, 140: 0.4, 200: 0.4, 400: 0.4}
+NEWS = {0: 0.0, 30: 0.05, 70: 0.1, 140: 0.1, 200: 0.1, 400: 0.1}
+OVERFITTED = {0: 0.0, 30: 0.0, 70: 0.1, 140: 0.2, 200: 0.4, 400: 0.8}
+
+
+def run(seed, *, models=True, templates=True, scale=1.0):
+    made = made_study.run({"task": "points", "module": "full"}, seed, n=40)
+    records = tuple(
+        Record(
+            one.step,
+            {**one.spent, "examples": 32 * one.step},
+            {**one.readings, **told(one.step, models, templates, scale)},
+        )
+        for one in made.records
+    )
+    return replace(made, records=records)
+
+
+def told(step, models, templates, scale):
+    found = {
+        "balance": NOISE[step] - OVERFITTED[step], "boundary": float(min(step, 70)), "boundary_low": 30.0,
+        "boundary_high": 140.0, "removed_unreliable": NOISE[step], "emerged_reliable": scale * NEWS[step],
+        "emerged_unreliable": OVERFITTED[step], "turnover": 0.5,
+    }  # fmt: skip
+    if templates:
+        found |= {f"stable_{name}": found[name] for name in ("boundary", "removed_unreliable", "emerged_reliable")}
+        found |= {"stable_preserved": 0.9, "stable_preserved_chance": 0.2}
+    if models:
+        found |= {"gamma_preserved": 0.6, "gamma_emerged": 0.1, "gamma_emerged_chance": 0.05}
+    return {f"interactions_{name}": value for name, value in found.items()}
+
+
+def tables(runs):
+    part = PARTS["interactions"](sections(runs)[0])
+    assert part is not None
+    return part, part.tables
+
+
+def column(table, name):
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_where_denoising_ends_is_told_by_seed_in_steps_in_examples_and_as_a_share():
+    _, (stages, _, _) = tables([run(seed) for seed in (0, 1, 2)])
+    assert column(stages, "reliable by") == ["other models", "templates"]
+    assert column(stages, "denoising ends at step") == ["70, 70, 70"] * 2
+    assert column(stages, "other prompts")[0] == "30 to 140"
+    assert column(stages, "in examples")[0] == "2240, 2240, 2240"
+    assert column(stages, "share of the run")[0] == "17.5 %"
+    assert column(stages, "removed by then")[0] == "100.0 %, 100.0 %, 100.0 %"
+
+
+def test_the_ratio_is_a_geometric_mean_with_its_interval_and_test():
+    scales = (1.0, 2.0, 4.0)
+    _, (_, masses, _) = tables([run(seed, scale=scale) for seed, scale in enumerate(scales)])
+    end = masses.rows[column(masses, "moment").index("end")]
+    assert end[3] == "40.0 %"
+    # 0.25, 0.5 and 1 lie ln 2 apart; of two degrees of freedom Student's p has a closed form
+    reach = math.exp(4.302653 * math.log(2) / math.sqrt(3))
+    t = math.log(2) / (math.log(2) / math.sqrt(3))
+    p = 1 - t / math.sqrt(t * t + 2)
+    assert end[-1] == f"0.5\n[{0.5 / reach:.2g}, {0.5 * reach:.2g}], p {words.p_value(p)}"
+
+
+def test_chance_stands_beside_what_was_found_and_what_was_not_asked_is_left_out():
+    _, (stages, _, sets) = tables([run(seed, models=False) for seed in (0, 1)])
+    assert column(stages, "reliable by") == ["templates"] * len(stages.rows)
+    assert set(column(sets, "γ emerged")) == {words.UNKNOWN}
+    assert set(column(sets, "stable preserved")) == {"90.0 % (20.0 %)"}
+
+
+def test_one_seed_has_no_intervals_and_the_figure_draws_every_arm():
+    part, (_, masses, _) = tables([run(0)])
+    assert all("[" not in cell for row in masses.rows for cell in row)
+    figure = part.drawings[0].draw()
+    assert len(figure.axes) == 2
+
+
+def test_runs_without_the_probe_have_no_such_part():
+    plain = [made_study.run({"task": "points", "module": "full"}, seed) for seed in (0, 1)]
+    assert interactions.part(sections(plain)[0]) is None
+
+
+@pytest.mark.parametrize("label", ["sizes", None])
+def test_a_label_base_puts_several_bases_into_one_section(label):
+    runs = []
+    for size in ("0.3", "2"):
+        made = run(0)
+        axes = {"task": "points", "size": size, **({"base": label} if label else {})}
+        runs.append(replace(made, axes=axes, recipe={**made.recipe, "model_name_or_path": f"size-{size}"}))
+    assert len(sections(runs)) == (1 if label else 2)
