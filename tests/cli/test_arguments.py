@@ -45,6 +45,13 @@ def test_a_misspelled_flag_that_is_no_recipe_key_is_named() -> None:
     assert split(["r.yaml", "--learning_rat", "3"]).assignments == ("learning_rat=3",)
 
 
+def test_a_flag_of_another_command_names_the_recipe_key_that_is_meant():
+    with pytest.raises(UserError, match=r"no such flag here: --output\. Did you mean --output_dir\?"):
+        split(["r.yaml", "--output", "runs/x"])
+    with pytest.raises(UserError, match=r"no such flag here: --compare\.$"):
+        split(["r.yaml", "--compare", "x"])
+
+
 def test_one_recipe_is_needed_wherever_it_is_named(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("seed: 1\nbudget: {steps: 3}\n")

@@ -70,6 +70,9 @@ def split(words: Sequence[str]) -> Arguments:
 
 def _refuse_misspelled(key: str) -> None:
     """Misspelled recipe keys are left to the recipe's own check, which names all of its faults at once."""
+    if key in _OWN:
+        meant = difflib.get_close_matches(key, [name for name in Recipe.model_fields if name.startswith(key)], n=1)
+        raise UserError(f"no such flag here: --{key}. {f'Did you mean --{meant[0]}?' if meant else ''}".rstrip())
     near = difflib.get_close_matches(key, [*Recipe.model_fields, *_OWN], n=1, cutoff=0.6)
     if near and near[0] in _OWN:
         raise UserError(f"no such flag: --{key}. Did you mean --{near[0]}?")

@@ -64,7 +64,7 @@ def one_prompt(
     blank = learned_blank(first.model, [game], start) if masking == "learned" else start
     given = question.answer[: question.target.start]
     after = f" after {given!r}" if given else ""
-    said(f"players: {', '.join(word.text for word in question.players)}")
+    said(f"players: {', '.join(numbered([word.text for word in question.players]))}")
     said(f"target: {question.target.text!r}{after}, probability {sureness:.3g} under {first.source}")
     said(f"masked by {blank.words}; {shared_tokens(game):,} tokens read of {naive_tokens(game):,}")
     names = [model] if base is None else [base, model]
@@ -92,12 +92,25 @@ def _question(prompt: str, target: str | None, loaded: Loaded, first: Loaded, pl
     return asked.questions[0], asked.sureness[0]
 
 
+def numbered(words: Sequence[str]) -> list[str]:
+    """Return words of which those that come again are told apart.
+
+    Example:
+        >>> numbered(["4", "Q", "4"])
+        ['4 (1)', 'Q', '4 (2)']
+    """
+    return [
+        word if words.count(word) == 1 else f"{word} ({words[: place + 1].count(word)})"
+        for place, word in enumerate(words)
+    ]
+
+
 def _told(
     game: Game, names: Sequence[str], found: Sequence[Measured], *, prompt: str, sureness: float, blank: str
 ) -> OnePrompt:
     now, thresholds = found[-1], found[0].thresholds()
     chain = follow([one.interactions_P2M for one in found], thresholds)[-1]
-    words = [word.text for word in game.question.players]
+    words = numbered([word.text for word in game.question.players])
     rows = []
     for kind, label in enumerate(("AND", "OR")):
         for subset in range(1, game.masks):
