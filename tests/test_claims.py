@@ -83,6 +83,17 @@ SENTENCES = {
         "essential for its success",
         "low-rank or shallow-layer resets, as effective alternatives to costly RL-FT",
     ],
+    "003": [
+        "SFT primarily acts as a denoising mechanism within an extremely short training window",
+        "after which it rapidly overfits, leading to performance degradation",
+        "empirically validates the necessity of early stopping across multiple LLMs and datasets",
+        "SFT is broadly effective for small-scale deep neural networks, yet can produce inconsistent",
+        "the evolution of interactions during SFT can effectively explain the inconsistent effectiveness of SFT",
+        "SFT primarily removes noise-like interactions, while rarely acquiring reliable new interactions",
+        "This denoising stage is extremely brief",
+        "continued fine-tuning tends to introduce overfitted interactions",
+        "provide new insights into early stopping and offer practical guidance",
+    ],
 }
 
 

@@ -45,7 +45,7 @@ def test_a_misspelled_flag_that_is_no_recipe_key_is_named() -> None:
     assert split(["r.yaml", "--learning_rat", "3"]).assignments == ("learning_rat=3",)
 
 
-def test_a_flag_of_another_command_names_the_recipe_key_that_is_meant():
+def test_a_flag_of_another_command_names_the_recipe_key_that_is_meant() -> None:
     with pytest.raises(UserError, match=r"no such flag here: --output\. Did you mean --output_dir\?"):
         split(["r.yaml", "--output", "runs/x"])
     with pytest.raises(UserError, match=r"no such flag here: --compare\.$"):

@@ -146,6 +146,66 @@ def test_a_trend_is_the_slope_of_success_over_decades(tmp_path):
         assert one.verdict == "holds"
 
 
+def test_a_trend_of_what_was_lost_is_the_slope_of_the_change(tmp_path):
+    runs = [
+        run
+        for power, end in ((-4, 0.5), (-3, 0.4), (-2, 0.1))
+        for run in runs_of("full", rate=10.0**power, ood=(0.1, 0.3 + end, 0.1, 0.1, 0.1, end))
+    ]
+    # Peaks of 0.8, 0.7 and 0.4, so 0.3 is lost everywhere, though ends differ.
+    quantity = {"kind": "trend", "arm": "full", "suite": "ood", "since": "peak", "below": 0}
+    (one,) = judged(tmp_path, quantity, runs, each=None)
+    assert one.measured.estimate.value == pytest.approx(0.0, abs=1e-6)
+
+
+def with_readings(runs, **of_step):
+    """Runs whose records hold further readings; ``{seed}`` is added so that seeds differ a little."""
+    found = []
+    for run in runs:
+        told = [
+            {name: values[k] + 0.001 * run.seed for name, values in of_step.items()} for k in range(len(run.records))
+        ]
+        records = tuple(replace(r, readings={**r.readings, **t}) for r, t in zip(run.records, told, strict=True))
+        found.append(replace(run, records=records))
+    return found
+
+
+NLL = (2.0, 0.5, 0.4, 0.6, 0.7, 0.8)
+
+
+def test_a_reading_is_taken_at_the_end_at_the_peak_and_as_what_became_of_it(tmp_path):
+    runs = with_readings(FULL, mass=(0.0, 0.1, 0.2, 0.4, 0.8, 1.6), norm=(1.0,) * 6)
+    base = {"kind": "reading", "arm": "full", "reading": "mass", "above": 0}
+    for more, value in (
+        ({}, 1.601),
+        ({"at": "first"}, 0.001),
+        ({"at": "peak"}, 0.101),  # OOD success is best at step 10
+        ({"since": "peak"}, 1.5),
+        ({"since": "peak", "suite": "seen"}, 1.4),  # all seen problems are solved first at step 20
+        ({"over": "norm", "at": "peak"}, 0.101 / 1.001),
+        ({"over": "step"}, 1.601 / 160),
+    ):
+        (one,) = judged(tmp_path, {**base, **more}, runs)
+        assert one.measured.estimate.value == pytest.approx(value, abs=1e-4), more
+    (one,) = judged(tmp_path, {**base, "reading": "nothing"}, runs)
+    assert "no record of full" in one.why
+
+
+def test_what_a_rule_keeps_is_held_against_the_end_and_against_another_rule(tmp_path):
+    runs = with_readings(FULL, validation_nll=NLL)
+    quantity = {"kind": "stopping", "arm": "full", "signal": "patience on validation NLL", "suite": "ood", "above": 0}
+    (one,) = judged(tmp_path, quantity, runs)
+    assert one.measured.estimate.value == pytest.approx(0.5 - 0.1, abs=0.012)  # it keeps step 20
+    assert one.verdict == "holds"
+    assert "keeps 20, 20, 20" in one.measured.words
+    (one,) = judged(tmp_path, {**quantity, "than": "OOD peak"}, runs)
+    assert one.measured.estimate.value == pytest.approx(0.5 - 0.6, abs=0.012)
+    (one,) = judged(tmp_path, {**quantity, "signal": "KL budget"}, runs)
+    assert "kl_from_base" in one.why
+    with pytest.raises(RecipeError, match="'never' is no signal"):
+        judged(tmp_path, {**quantity, "signal": "never"}, runs)
+
+
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
     [

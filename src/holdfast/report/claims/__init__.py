@@ -1,7 +1,8 @@
 """Claims of papers as data, judged by the records of studies.
 
 One file a kind of quantity (``level change compare best sooner spread trend cost harder recovery anew beyond
-reading``); ``rows.py`` reads ``claims.yaml``, ``judging.py`` comes to verdicts, ``telling.py`` puts them into words.
+reading stopping``); ``rows.py`` reads ``claims.yaml``, ``judging.py`` comes to verdicts, ``telling.py`` puts them into
+words.
 """
 
 from holdfast.report.claims.evidence import committed, evidence

@@ -30,6 +30,7 @@ KINDS = {
     "anew": "holdfast.report.claims.anew:Anew",
     "beyond": "holdfast.report.claims.beyond:Beyond",
     "reading": "holdfast.report.claims.reading:Reading",
+    "stopping": "holdfast.report.claims.stopping:Stopping",
 }
 EVERY = "every "
 """``suite: every ood`` asks for a verdict for each suite of the purpose."""

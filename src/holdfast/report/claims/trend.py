@@ -29,6 +29,7 @@ class Trend:
         over: A recipe key that is a number, or a reading such as ``update_norm`` (at each arm's end, mean over seeds).
         suite, at: Success on what and when.
         minus: A second suite, for the slope of a gap.
+        since: A moment whose success is taken off, for the slope of a loss.
         learned: Arms whose success on the suite ``seen`` is lower at the end are left out: an arm that has not learned
             the task says nothing about what learning it costs.
         above, below: Bounds of the slope, 0.1 for ten points a decade.
@@ -39,6 +40,7 @@ class Trend:
     over: str = "learning_rate"
     minus: str | None = None
     at: At = "end"
+    since: At | None = None
     learned: float | None = None
     above: float | None = None
     below: float | None = None
@@ -58,10 +60,15 @@ class Trend:
         for weight, (_, arm) in zip(weights.tolist(), placed, strict=True):
             when = moments(arm, suite, self.at, cell)
             terms.append(Term(arm, suite, when, weight))
+            if self.since is not None:
+                terms.append(Term(arm, suite, moments(arm, suite, self.since, cell), -weight))
             if other is not None:
                 terms.append(Term(arm, other, when, -weight))
         told = [level(arm, suite, moments(arm, suite, self.at, cell)) for _, arm in placed]
         rates = " ".join(words.percent(one.value if one else None) for one in told)
+        if self.since is not None:
+            before = [level(arm, suite, moments(arm, suite, self.since, cell)) for _, arm in placed]
+            rates = f"{' '.join(words.percent(one.value if one else None) for one in before)} ({self.since}), {rates}"
         span = f"{10 ** x[0]:.2g} to {10 ** x[-1]:.2g}"
         what = suite if other is None else f"{suite} − {other}; {suite}"
         return measured(measure(terms), f"{what} at {self.over} {span}: {rates}", "points a decade")
