@@ -1,7 +1,7 @@
 """The ladder of sizes on one GPU: pre-train four bases, fine-tune each with every probe, leave records.
 
     python studies/gpu/sizes.py                 # all of it; the same command goes on with what was broken off
-    python studies/gpu/sizes.py --minutes 40    # starts no further arm after forty minutes, leaves what is done
+    python studies/gpu/sizes.py --minutes 55    # starts no further arm after 55 minutes, leaves what is done
     python studies/gpu/sizes.py --toy           # two rungs at toy size, in half a minute on a CPU
     python studies/gpu/sizes.py --plan          # what it costs, without a model
 
@@ -109,7 +109,9 @@ def show_plan() -> None:
         moments, probes = len(arm.plan.moments), arm.plan.probes
         share = probes["interactions"] / sum(probes.values())
         whole = power_of_ten(moments * sum(probes.values()))
-        typer.echo(f"{arm.name}: probes at most {whole} FLOPs at {moments} moments, {100 * share:.0f} % of it interactions")
+        typer.echo(
+            f"{arm.name}: probes at most {whole} FLOPs at {moments} moments, {100 * share:.0f} % of it interactions"
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from holdfast.study import load
 from holdfast.train.pretrain import make_model, make_tokenizer, read_recipe
 
 GPU = Path(__file__).parents[2] / "studies" / "gpu"
-MILLIONS = {"size-0.3m": 0.3, "size-2m": 1.9, "size-10m": 10.7, "size-40m": 42.6}
+MILLIONS = {"size-0.3m": 0.3, "size-2m": 1.9, "size-10m": 10.7, "size-40m": 42.7}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def called(folder: Path, *words: str) -> None:
 def test_every_arm_of_the_toy_leaves_all_readings_and_a_second_call_finds_them(tmp_path: Path) -> None:
     called(tmp_path, "--output", "records")
     runs = {run.name: run for run in load_runs(tmp_path / "records")}
-    assert list(runs) == ["0.3 M", "40 M"]
+    assert list(runs) == ["lr 1e-3, 0.3", "lr 1e-3, 40"]
     for run in runs.values():
         assert [record.step for record in run.records] == [0, 2]
         assert set(run.result["measuring"]["probes"]) == set(PROBES)
