@@ -19,10 +19,12 @@ from holdfast.cli import main
 from holdfast.data.rows import read_rows
 from holdfast.data.sources import ExampleRows
 from holdfast.errors import DataError
+from holdfast.plan import check
 from holdfast.probes import PROBES
 from holdfast.probes.interactions.cheap import InteractionsCheap
 from holdfast.probes.interactions.probe import Interactions
 from holdfast.probes.scene import Scene
+from holdfast.run import run
 from holdfast.signals.interactions import READ
 
 PROMPT = "rule J=10 Q=10 K=10\ncards 4 Q A 4\ntarget 24"
@@ -92,6 +94,30 @@ def test_another_model_says_what_generalizes(still: probe_kit.Kit, base: Path) -
     assert first["interactions_gamma_preserved"] == then["interactions_gamma_preserved"] == 1.0
     assert first["interactions_stable_preserved"] is None
     assert first["interactions_noise_turnover"] is None
+
+
+def permuted(base: Path, folder: Path) -> Path:
+    """The base with its hidden units in another order: the same function, other vectors."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    order = torch.randperm(model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            written_to = name.endswith(("o_proj.weight", "down_proj.weight")) or weight.ndim == 1
+            weight.copy_(weight[order] if written_to else weight[:, order])
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
+def test_another_model_is_masked_by_a_vector_of_its_own(still: probe_kit.Kit, base: Path, tmp_path: Path) -> None:
+    twin = permuted(base, tmp_path / "twin")
+    probe = Interactions(prompts=2, players=3, templates=("{prompt}",), repeats=1, references=(str(twin),))
+    ((_, told),) = moments(still, probe, 1)
+    assert told["interactions_gamma_preserved"] == 1.0
+    # One of another width can be asked at all.
+    wider = written("gpt2", base, tmp_path / "wider")
+    ((_, told),) = moments(still, dataclasses.replace(probe, references=(str(wider),)), 1)
+    assert 0 <= told["interactions_gamma_preserved"] <= 1
 
 
 def test_the_cheap_probe_reads_shares(still: probe_kit.Kit) -> None:
@@ -192,6 +218,33 @@ def test_the_verb_runs_on_other_architectures(
     read, of = re.findall(r"([\d,]+) tokens read of ([\d,]+)", out)[0]
     assert int(read.replace(",", "")) < int(of.replace(",", ""))
     assert "preserved" not in out
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
+def test_a_run_of_another_architecture_is_stopped_by_the_signal_and_replayed(
+    architecture: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe_kit.without_page(monkeypatch)
+    stop = {"signal": "interactions", "facts": 0, "confidence": 0.51, "checks": 1}
+    suite = {"environment": "general_points", "rule": "faces_as_5_7_9", "purpose": "ood", "size": 4}
+    values = {
+        **probe_kit.recipe(tmp_path, stop=stop, probes={"interactions": {"prompts": 2, "players": 2}}),
+        "model_name_or_path": str(written(architecture, base, tmp_path / architecture)),
+        "suites": {"ood": {**suite, "decoding": {"max_new_tokens": 2}}}, "budget": {"steps": 6}, "learning_rate": 3e-2,
+    }  # fmt: skip
+    done = run(check(values, source="test"), folder=tmp_path / "run")
+    assert done.status == "stopped"
+    decision = done.records[-1].decision
+    assert decision is not None
+    changes = [word for key, value in stop.items() if key != "signal" for word in ("--set", f"{key}={value}")]
+    words = ("replay", str(tmp_path / "run"), "--signal", "interactions", *changes, "--json")
+    monkeypatch.setattr(sys, "argv", ["holdfast", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    (section,) = json.loads(capsys.readouterr().out)
+    (told,) = [one for one in section["signals"] if one["signal"] == "interactions"]
+    assert [(one["step"], one["kept"]) for one in told["runs"]] == [(done.records[-1].step, decision.best_step)]
 
 
 def test_the_verb_watches_the_models_own_answer_without_a_target(

@@ -87,7 +87,7 @@ def moment_of(asking: Asking, scene: Scene, references: Sequence[str], first: Mo
     further = range(1, len(games.templates))
     templates = tuple(_measured(scene, games, number, repeats=1).salient() for number in further)
     again = with_noise_again(measured, seed=scene.step) if asking.repeats > 1 else None
-    others = first.references if first is not None else tuple(_other(name, games, scene) for name in references)
+    others = first.references if first is not None else tuple(_other(name, asking, games, scene) for name in references)
     return Moment(measured, templates, others, again, scene.step)
 
 
@@ -187,11 +187,11 @@ def _measured(scene: Scene, games: Games, number: int, *, repeats: int) -> Measu
     return found
 
 
-def _other(name: str, games: Games, scene: Scene) -> Signs:
-    """Return what counts in another model; its own tokenizer and blank where its vocabulary is another one."""
+def _other(name: str, asking: Asking, games: Games, scene: Scene) -> Signs:
+    """Return what counts in another model, masked by its own blank, with its own tokenizer where that is another."""
     loaded = load(name)
     kin = tokenizer_of(loaded.speaker).get_vocab() == tokenizer_of(scene.stage.speaker).get_vocab()
-    blank = games.blank if kin else blank_of("token", loaded.model, loaded.speaker)
+    blank = blank_of("token" if asking.masking == "learned" else asking.masking, loaded.model, loaded.speaker)
     bound = (
         games.templates[0]
         if kin

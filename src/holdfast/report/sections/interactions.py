@@ -302,13 +302,13 @@ def _listed(values: Sequence[float | None], *, share: bool = False) -> str:
 
 def _figure(section: Section, arms: Sequence[Arm]) -> Figure:
     with style():
-        figure = new_figure(0.6 + 1.75 * len(arms))
+        figure = new_figure(0.8 + 1.75 * len(arms))
         panels = figure.subplots(len(arms), 2, squeeze=False, sharex=True, width_ratios=(1.25, 1))
         for arm, (masses, success) in zip(arms, panels, strict=True):
             _draw_masses(masses, arm)
             _draw_success(success, arm, section)
-        panels[0][0].legend(fontsize=7.5, loc="upper left", ncols=2)
-        panels[0][1].legend(fontsize=7.5, loc="lower right")
+        handles = [handle for panel in panels[0] for handle in panel.get_legend_handles_labels()[0]]
+        figure.legend(handles=handles, fontsize=8, loc="outside upper left", ncols=len(handles))
         for panel in panels[-1]:
             panel.set_xlabel("optimizer steps")
         return settle(figure)
