@@ -92,12 +92,11 @@ def test_rungs_differ_in_width_and_rate_alone_and_have_the_weights_that_they_are
     assert same == [same[0]] * 4
 
 
-def test_the_reference_has_a_vocabulary_of_its_own_and_sees_as_many_rows(sizes: ModuleType, tmp_path: Path) -> None:
+def test_the_reference_is_of_another_family_and_sees_as_many_rows(sizes: ModuleType, tmp_path: Path) -> None:
     rung, other = (read_recipe(base.file(tmp_path)) for base in (sizes.LADDER[1], sizes.OTHER_FAMILY))
     assert other.steps * other.batch_size == rung.steps * rung.batch_size
     assert other.seed != rung.seed
     assert other.architecture["model_type"] != rung.architecture["model_type"]
-    assert make_tokenizer(other).get_vocab() != make_tokenizer(rung).get_vocab()
 
 
 def test_the_reference_learns_no_held_out_hand_and_few_prompts_of_the_arms(sizes: ModuleType) -> None:
