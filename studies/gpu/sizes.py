@@ -7,7 +7,7 @@
 
 Models and run folders lie in ``runs/`` where it is called; only the folder ``--output`` is worth keeping. The arms are
 those of ``sizes.yaml``, seed by seed, so that what has ended by a certain time is a whole ladder of fewer seeds. The
-first three bases are those of ``studies/early_stopping/sizes.yaml``; README.md beside this file tells more.
+first three bases are those of ``studies/early_stopping/stop_sizes.yaml``; README.md beside this file tells more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ REFERENCE = (
     "probes={}",
     "evaluate_at=end",
 )
-"""What the reference does otherwise than the arms; as at the head of ``studies/early_stopping/points.yaml``."""
+"""What the reference does otherwise than the arms; as at the head of ``studies/early_stopping/stop_points.yaml``."""
 TOY = ("architecture.num_hidden_layers=2", "steps=2", "batch_size=8", "micro_batches=1", "warmup_steps=1")
 """What ``--toy`` changes in every pre-training recipe, beside the width."""
 NARROWER = 8
