@@ -10,7 +10,7 @@ import pytest
 from holdfast.probes.interactions.agreement import agreement, by_chance, soft_agreement, stable, stable_by_chance
 from holdfast.probes.interactions.backbone import loss_of_set
 from holdfast.probes.interactions.cancellation import cancellation, cancelled, evidence
-from holdfast.probes.interactions.denoising import balance, best_moment, boundary, past_best
+from holdfast.probes.interactions.denoising import Balance, balance, best_moment, boundary, past_best, reliable_ratio
 from holdfast.probes.interactions.measure import Measured
 from holdfast.probes.interactions.moment import Moment, with_noise_again
 from holdfast.probes.interactions.order import by_order, high_order_share, mean_order, strength, thirds
@@ -180,6 +180,20 @@ def test_denoising_ends_at_the_best_moment_and_the_interval_holds_those_that_oth
     benefits[0] = np.where(np.arange(20) == 0, np.nan, 0.0)  # a prompt that tells nothing is left out
     assert boundary(benefits, steps).clusters == 19
     assert boundary([np.full(2, np.nan)], [0]).value is None
+
+
+def test_the_ratio_is_one_of_means_and_its_interval_holds_what_other_prompts_give() -> None:
+    generator = np.random.default_rng(3)
+    removed, emerged = generator.uniform(0.2, 0.6, 40), generator.uniform(0.0, 0.3, 40)
+    found = reliable_ratio(Balance(removed, removed, emerged, np.zeros(40)))
+    assert found.value == pytest.approx(emerged.mean() / removed.mean())
+    spread = np.std(emerged - found.value * removed) / removed.mean() / np.sqrt(40)  # the delta method
+    assert found.low == pytest.approx(found.value - 1.96 * spread, abs=0.25 * spread)
+    assert found.high == pytest.approx(found.value + 1.96 * spread, abs=0.25 * spread)
+    nothing = np.zeros(40)
+    assert reliable_ratio(Balance(nothing, nothing, emerged, nothing)).value is None
+    rare = np.where(np.arange(40) == 0, 1.0, 0.0)
+    assert reliable_ratio(Balance(rare, rare, emerged, nothing)).high is None
 
 
 def test_other_models_and_templates_each_have_a_balance() -> None:

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 import made_study
-from holdfast.records import Record
+from holdfast.records import Estimate, Record
 from holdfast.report import words
 from holdfast.report.groups import sections
 from holdfast.report.sections import PARTS, interactions
@@ -20,22 +21,31 @@ OVERFITTED = {0: 0.0, 30: 0.0, 70: 0.1, 140: 0.2, 200: 0.4, 400: 0.8}
 
 def run(seed, *, models=True, templates=True, scale=1.0):
     made = made_study.run({"task": "points", "module": "full"}, seed, n=40)
-    records = tuple(
-        Record(
-            one.step,
-            {**one.spent, "examples": 32 * one.step},
-            {**one.readings, **told(one.step, models, templates, scale)},
-        )
-        for one in made.records
-    )
+    records = tuple(recorded(one, told(one.step, models, templates, scale)) for one in made.records)
     return replace(made, records=records)
+
+
+def recorded(one, found):
+    """The record with readings, of which the boundary and the ratio have intervals, as a probe tells them."""
+    readings = {**one.readings, **found}
+    ratio = found["interactions_reliable_ratio"] or 0.0
+    estimates = {
+        name: Estimate(value, low, high, 16, 16, "")
+        for name, low, high in (
+            ("interactions_boundary", 30.0, 140.0),
+            *((f"interactions_{by}reliable_ratio", 0.8 * ratio, 1.25 * ratio) for by in ("", "stable_")),
+        )
+        if (value := readings.get(name)) is not None
+    }
+    return Record(one.step, {**one.spent, "examples": 32 * one.step}, readings, {**one.estimates, **estimates})
 
 
 def told(step, models, templates, scale):
     found = {
-        "balance": NOISE[step] - OVERFITTED[step], "boundary": float(min(step, 70)), "boundary_low": 30.0,
-        "boundary_high": 140.0, "removed_unreliable": NOISE[step], "emerged_reliable": scale * NEWS[step],
+        "balance": NOISE[step] - OVERFITTED[step], "boundary": float(min(step, 70)),
+        "removed_unreliable": NOISE[step], "emerged_reliable": scale * NEWS[step],
         "emerged_unreliable": OVERFITTED[step], "turnover": 0.5,
+        "reliable_ratio": scale * NEWS[step] / NOISE[step] if step else None,
     }  # fmt: skip
     if templates:
         found |= {f"stable_{name}": found[name] for name in ("boundary", "removed_unreliable", "emerged_reliable")}
@@ -70,10 +80,11 @@ def test_the_ratio_is_a_geometric_mean_with_its_interval_and_test():
     _, (_, masses, _) = tables([run(seed, scale=scale) for seed, scale in enumerate(scales)])
     end = masses.rows[column(masses, "moment").index("end")]
     assert end[3] == "40.0 %"
-    # 0.25, 0.5 and 1 lie ln 2 apart; of two degrees of freedom Student's p has a closed form
-    reach = math.exp(4.302653 * math.log(2) / math.sqrt(3))
-    t = math.log(2) / (math.log(2) / math.sqrt(3))
-    p = 1 - t / math.sqrt(t * t + 2)
+    # 0.25, 0.5 and 1 lie ln 2 apart; other prompts of one seed give 0.8 to 1.25 times as much.
+    seeds, prompts = math.log(2) ** 2 / 3, (math.log(1.25) / 1.959964) ** 2
+    df = (seeds + prompts) ** 2 / (seeds**2 / 2 + prompts**2 / 15)
+    reach = math.exp(stats.t.ppf(0.975, df) * math.sqrt(seeds + prompts))
+    p = 2 * stats.t.sf(math.log(2) / math.sqrt(seeds + prompts), df)
     assert end[-1] == f"0.5\n[{0.5 / reach:.2g}, {0.5 * reach:.2g}], p {words.p_value(p)}"
 
 
@@ -84,9 +95,9 @@ def test_chance_stands_beside_what_was_found_and_what_was_not_asked_is_left_out(
     assert set(column(sets, "stable preserved")) == {"90.0 % (20.0 %)"}
 
 
-def test_one_seed_has_no_intervals_and_the_figure_draws_every_arm():
+def test_one_seed_has_intervals_over_prompts_alone_where_they_were_recorded_and_the_figure_draws_every_arm():
     part, (_, masses, _) = tables([run(0)])
-    assert all("[" not in cell for row in masses.rows for cell in row)
+    assert [["[" in cell for cell in row[3:]] for row in masses.rows] == [[False] * 4 + [True]] * len(masses.rows)
     figure = part.drawings[0].draw()
     assert len(figure.axes) == 2
 

@@ -23,6 +23,8 @@ What the model is: the weights as they would be exported, in eval mode, inside `
 Whatever a probe does to it is put back. A probe that compares moments keeps something of each (`Scene.keep`) and finds
 it again at the next (`Scene.past`), also after the run was broken off: that is a file of the run folder.
 
+A reading may be a number, or an `Estimate` with the interval that other problems would give; records then hold both.
+
 Laws (``tests/laws/test_probes.py``): ``measure`` returns exactly ``readings``, finite numbers or None; the same scene
 gives the same numbers; the model, the global random state and the training that follows are left bit for bit as they
 were; ``cost`` is at least what is then spent; names of readings are no other member's.
@@ -35,12 +37,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from holdfast.statistics import Estimate
+
 if TYPE_CHECKING:
     from holdfast.probes.scene import Scene
 
 Need = Literal["held_out", "base", "base_weights", "gradients"]
 """What a run has to hold ready for a probe: rows that are not learned; the untrained model, in memory; the untrained
 weights, read from its files; gradients of the live model. The last two are not to be had of a sharded model."""
+
+Reading = float | Estimate | None
+"""What is told of a moment under one name."""
 
 
 @runtime_checkable
@@ -62,7 +69,7 @@ class Probe(Protocol):
             scene: What would be measured; nothing of the model is computed.
         """
 
-    def measure(self, scene: Scene) -> Mapping[str, float | None]:
+    def measure(self, scene: Scene) -> Mapping[str, Reading]:
         """Return all of ``readings``; None where a number cannot be told.
 
         Args:

@@ -90,10 +90,7 @@ class _Writer:
                 "step": record.step,
                 "spent": [record.spent.get(name) for name in SPENT],
                 "columns": self.columns.setdefault(names, len(self.columns)),
-                "estimates": [
-                    _estimate(record.estimates[name], whole or name.endswith(("_success", "_success_select")))
-                    for name in names
-                ],
+                "estimates": [_estimate(record.estimates[name], whole or _shown_throughout(name)) for name in names],
                 "readings": {name: rounded(value) for name, value in record.readings.items() if name not in names},
             }
 
@@ -162,6 +159,11 @@ def _numbered(rows_of_runs: Sequence[Iterable[dict[str, Any]]]) -> list[dict[str
 
 def _ends(run: RunData) -> tuple[Record, ...]:
     return (run.records[0], run.records[-1]) if run.records else ()
+
+
+def _shown_throughout(name: str) -> bool:
+    """Whether intervals of every moment are kept: of success, and of what probes found."""
+    return name.endswith(("_success", "_success_select")) or not name.startswith("eval_")
 
 
 def _estimate(told: Estimate, whole: bool) -> list[Any]:

@@ -17,7 +17,7 @@ Shapes: ``S`` seeds, ``N`` problems, ``K`` distinct keys. All arithmetic is floa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -119,6 +119,64 @@ def of_seeds(values_S: Sequence[float]) -> Estimate:
     return Estimate(value, value - reach, value + reach, len(values), len(values), SEEDS)
 
 
+def of_estimates(found: Sequence[Estimate], *, log: bool = False) -> Estimate:
+    """Return the mean over seeds of a number that each seed tells with an interval over problems.
+
+    All seeds ask the same problems, so the variance within a seed does not shrink with their number: B is taken as the
+    mean of (half of the interval / 1.96)², with one degree of freedom less than there are distinct problems, and added
+    to that between seeds. Where a seed has no interval, it speaks of other seeds alone.
+
+    Args:
+        found: One a seed.
+        log: Whether to work on logarithms, for ratios; the value is then the geometric mean.
+
+    Raises:
+        ValueError: ``log`` of a number that is not positive.
+    """
+    values, terms = _with_problems(found, log)
+    if len(terms) < 1 + (len(values) > 1):
+        told = of_seeds(values)
+    else:
+        value, reach = sum(values) / len(values), _reach(terms)
+        method = BOTH if len(values) > 1 else PROBLEMS
+        told = Estimate(value, value - reach, value + reach, sum(one.n for one in found), terms[0][1] + 1, method)
+    back: Callable[[float], float] = math.exp if log else float
+    middle, low, high = (None if number is None else back(number) for number in (told.value, told.low, told.high))
+    return Estimate(middle, low, high, told.n, told.clusters, told.method)
+
+
+def p_of_ratio(found: Sequence[Estimate]) -> float | None:
+    """Return the two-sided p of a geometric mean over seeds against 1, by the t of `of_estimates`; None if unknown."""
+    from scipy.special import stdtr  # here, because printing a table must not pay for importing it
+
+    values, terms = _with_problems(found, log=True)
+    total = sum(variance for variance, _ in terms)
+    if not values or total <= 0:
+        return None
+    t = abs(sum(values) / len(values)) / math.sqrt(total)
+    return float(2 * stdtr(_freedom(terms), -t))
+
+
+def _with_problems(found: Sequence[Estimate], log: bool) -> tuple[list[float], list[tuple[float, int]]]:
+    """Return the values, and variances with their degrees of freedom: of problems, if all tell it, and of seeds."""
+    turn: Callable[[float], float] = math.log if log else float
+    known = [one for one in found if one.value is not None]
+    values = [turn(one.value) for one in known if one.value is not None]
+    ends = [
+        (turn(one.low), turn(one.high))
+        for one in known
+        if one.low is not None and one.high is not None and not (log and one.low <= 0)
+    ]
+    terms: list[tuple[float, int]] = []
+    if known and len(ends) == len(known):
+        z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+        inner = sum(((high - low) / (2 * z)) ** 2 for low, high in ends) / len(ends)
+        terms.append((inner, max(min(one.clusters for one in known) - 1, 1)))
+    if len(values) > 1:
+        terms.append((_between(np.asarray(values, dtype=np.float64)), len(values) - 1))
+    return values, terms
+
+
 def _problems(part: Crossed) -> tuple[float, int, float]:
     """Return B, the number of distinct keys, and Kish's number of problems."""
     mean_N = part.values_SN.mean(axis=0)
@@ -151,8 +209,12 @@ def _quantile(terms: Sequence[tuple[float, int]]) -> float:
     """Return the quantile of t for a sum of independent variances, each with its degrees of freedom."""
     from scipy.special import stdtrit  # here, because printing a table must not pay for importing it
 
-    total = sum(variance for variance, _ in terms)
-    if total <= 0:
+    if sum(variance for variance, _ in terms) <= 0:
         return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-    freedom = total**2 / sum(variance**2 / df for variance, df in terms)
-    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+    return float(stdtrit(_freedom(terms), 0.5 + CONFIDENCE / 2))
+
+
+def _freedom(terms: Sequence[tuple[float, int]]) -> float:
+    """Return the degrees of freedom of a sum of variances that is not 0 (Satterthwaite 1946)."""
+    total = sum(variance for variance, _ in terms)
+    return total**2 / sum(variance**2 / df for variance, df in terms)

@@ -176,6 +176,7 @@ class Observer:
                 estimates.update(result.estimates)
         healed = {} if self.healed is None or moment.step else dict(self.healed.readings)
         readings = {name: estimate.value for name, estimate in estimates.items()} | distance | probed.readings | healed
+        estimates |= probed.estimates
         decision = None if before is None else before.record.decision
         record = Record(moment.step, dict(moment.spent), readings, estimates, decision)
         # What the main rank measured and decided is the run's; the others only know of it.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from holdfast.errors import UserError
-from holdfast.probes.base import Probe
+from holdfast.probes.base import Probe, Reading
 from holdfast.probes.scene import Scene, Stage
-from holdfast.records import finite
+from holdfast.records import Estimate, finite
 from holdfast.run import costs
 
 OF_WHOLE_WEIGHTS = {"gradients", "base_weights"}
@@ -27,10 +27,12 @@ class Probed(NamedTuple):
 
     Attributes:
         readings: Of every probe, None where it was left out.
+        estimates: Those of them that came with an interval.
         costs: By probe; see `holdfast.run.costs`.
     """
 
     readings: dict[str, float | None]
+    estimates: dict[str, Estimate]
     costs: dict[str, dict[str, float]]
 
 
@@ -76,6 +78,7 @@ class Probing:
     def read(self, model: Any, step: int) -> Probed:
         """Return what all probes find; call it inside `holdfast.models.compute.exported`, on every rank."""
         readings: dict[str, float | None] = {}
+        estimates: dict[str, Estimate] = {}
         paid: dict[str, dict[str, float]] = {}
         kept: dict[str, str] = {}
         # One scene's passes serve all probes; what is past, and what is kept, is each probe's own.
@@ -85,7 +88,10 @@ class Probing:
             started = time.perf_counter()
             with self.stage.ranks.together():
                 found, estimate = self._asked(name, probe, scene)
-            readings |= {reading: finite(found.get(reading)) for reading in probe.readings}
+            told = {reading: found.get(reading) for reading in probe.readings}
+            estimates |= {reading: value for reading, value in told.items() if isinstance(value, Estimate)}
+            values = {name: value.value if isinstance(value, Estimate) else value for name, value in told.items()}
+            readings |= {reading: finite(value) for reading, value in values.items()}
             if found:
                 seconds = time.perf_counter() - started
                 paid[name] = {"flops": scene.flops, "estimate": estimate, "seconds": seconds}
@@ -94,9 +100,9 @@ class Probing:
                 self._past.setdefault(name, []).append(scene.kept)
                 kept[name] = json.dumps({"step": step, "kept": scene.kept}, allow_nan=False)
         self.stage.ranks.on_main(lambda: self._write(kept))
-        return Probed(readings, paid)
+        return Probed(readings, estimates, paid)
 
-    def _asked(self, name: str, probe: Probe, scene: Scene) -> tuple[Mapping[str, float | None], float]:
+    def _asked(self, name: str, probe: Probe, scene: Scene) -> tuple[Mapping[str, Reading], float]:
         """Return what a probe found, nothing if it was left out, and the FLOPs that it was to cost."""
         if "base_weights" in probe.needs and self.stage.base_weight is None:
             return {}, 0.0  # the main rank keeps them, and its record counts

@@ -105,6 +105,27 @@ def boundary(benefits: Sequence[Array], steps: Sequence[int], *, seed: int = 0) 
     return Estimate(best, float(low), float(high), count, count, "cluster_bootstrap")
 
 
+def reliable_ratio(now: Balance, *, seed: int = 0) -> Estimate:
+    """Return what emerged and is reliable over what was removed and was not, with an interval over prompts.
+
+    Means over prompts first, then the ratio; None where nothing unreliable was removed.
+    """
+    masses_2P = np.array([now.emerged_reliable, now.removed_unreliable])
+    masses_2P = masses_2P[:, np.isfinite(masses_2P).all(axis=0)]
+    count = masses_2P.shape[1]
+    if not count or masses_2P[1].sum() <= 0:
+        return Estimate(None, None, None, count, count, "cluster_bootstrap")
+    drawn_DP = np.random.default_rng(seed).integers(0, count, size=(DRAWS, count))
+    over_D, under_D = masses_2P[:, drawn_DP].mean(axis=2)
+    if (under_D <= 0).any():  # other prompts might have lost nothing: there is no upper end
+        low = float(np.quantile(over_D[under_D > 0] / under_D[under_D > 0], 0.025))
+        high = None
+    else:
+        low, high = (float(end) for end in np.quantile(over_D / under_D, (0.025, 0.975)))
+    value = float(masses_2P[0].mean() / masses_2P[1].mean())
+    return Estimate(value, low, high, count, count, "cluster_bootstrap")
+
+
 def past_best(benefits: Sequence[Array], *, margin: float = 0.0, seed: int = 0) -> float:
     """Return the chance, over bootstrap draws of whole prompts, that the last moment is worse than the best so far.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from holdfast.probes.base import Need
+from holdfast.probes.base import Need, Reading
 from holdfast.probes.interactions.asking import TEMPLATES, Asking, Masking, Watched
 
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 PREFIX = "interactions_"
 TOLD = (
-    "balance", "past_best", "boundary", "boundary_low", "boundary_high", "removed",
-    "removed_unreliable", "emerged", "emerged_reliable", "emerged_unreliable",
-    "removal", "gamma_preserved", "gamma_emerged", "stable_preserved", "stable_emerged", "rho_preserved", "rho_emerged",
-    "rho_removed", "order_preserved", "order_emerged", "order_removed", "preserved_count", "emerged_count",
-    "removed_count", "turnover", "noise_turnover", "template_turnover", "strength", "mean_order", "high_order",
-    "evidence", "sparsity", "fit", "loss_model", "loss_preserved", "noise", "stable_balance", "stable_past_best",
-    "stable_boundary", "stable_removed_unreliable", "stable_emerged_reliable", "stable_emerged_unreliable",
-    "gamma_preserved_chance", "gamma_emerged_chance", "stable_preserved_chance", "stable_emerged_chance",
+    "balance", "past_best", "boundary", "reliable_ratio", "removed", "removed_unreliable", "emerged",
+    "emerged_reliable", "emerged_unreliable", "removal", "gamma_preserved", "gamma_emerged", "stable_preserved",
+    "stable_emerged", "rho_preserved", "rho_emerged", "rho_removed", "order_preserved", "order_emerged",
+    "order_removed", "preserved_count", "emerged_count", "removed_count", "turnover", "noise_turnover",
+    "template_turnover", "strength", "mean_order", "high_order", "evidence", "sparsity", "fit", "loss_model",
+    "loss_preserved", "noise", "stable_balance", "stable_past_best", "stable_boundary", "stable_reliable_ratio",
+    "stable_removed_unreliable", "stable_emerged_reliable", "stable_emerged_unreliable", "gamma_preserved_chance",
+    "gamma_emerged_chance", "stable_preserved_chance", "stable_emerged_chance",
 )  # fmt: skip
 """What is written into records; intervals, floors and more lie beside them in what is kept of each moment."""
 
@@ -91,8 +91,8 @@ class Interactions:
 
         return cost(self.asking, scene, len(self.references))
 
-    def measure(self, scene: Scene) -> Mapping[str, float | None]:
-        """Return the readings, and keep the moment for later ones."""
+    def measure(self, scene: Scene) -> Mapping[str, Reading]:
+        """Return the readings, means with intervals over prompts, and keep the moment for later ones."""
         from holdfast.probes.interactions.moment import Moment
         from holdfast.probes.interactions.scenes import games_of, moment_of
         from holdfast.probes.interactions.telling import tell
@@ -104,7 +104,5 @@ class Interactions:
         asked = {} if past else {"asked": games_of(self.asking, scene).to_json()}
         kept = {"told": {**told.chances, **estimates}, "orders": told.orders, **asked}
         scene.keep({"moment": now.to_json(), **kept})
-        values = {name: estimate.value for name, estimate in told.estimates.items()} | dict(told.chances)
-        if (end := told.estimates.get("boundary")) is not None:
-            values |= {"boundary_low": end.low, "boundary_high": end.high}
+        values: dict[str, Reading] = {**told.estimates, **told.chances}
         return {PREFIX + name: values.get(name) for name in TOLD}

@@ -21,7 +21,7 @@ import numpy as np
 from holdfast.probes.interactions import cancellation, order
 from holdfast.probes.interactions.agreement import agreement, by_chance, stable, stable_by_chance
 from holdfast.probes.interactions.backbone import loss_of_set
-from holdfast.probes.interactions.denoising import Balance, balance, boundary, past_best
+from holdfast.probes.interactions.denoising import Balance, balance, boundary, past_best, reliable_ratio
 from holdfast.probes.interactions.measure import Measured
 from holdfast.probes.interactions.moment import Moment
 from holdfast.probes.interactions.salience import Signs, fit, rises_with_words, sparsity
@@ -84,6 +84,7 @@ def tell(history: Sequence[Moment], *, raw: bool = False, seed: int = 0) -> Told
             masses = _masses(told[-1], whole=not prefix)
             found |= {f"{prefix}{name}": _mean(values_P, keys, seed) for name, values_P in masses.items()}
             found[f"{prefix}boundary"] = boundary(benefits, [moment.step for moment in history], seed=seed)
+            found[f"{prefix}reliable_ratio"] = reliable_ratio(told[-1], seed=seed)
     return Told(found, chances, tuple(one.benefit for one in balances), _orders(units, chain[-1]))
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdfast.errors import NotRecorded
+from holdfast.records import Estimate, Record
 from holdfast.report import over_seeds
 from holdfast.report.claims.base import Cell, Measured
 from holdfast.report.regret import best_moment
 from holdfast.report.run_data import RunData
 
 Moment = Literal["end", "first", "peak"]
+STEP = "step"
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,48 @@ class Reading:
     below: float | None = None
 
     def measure(self, cell: Cell) -> Measured:
-        """Return the mean over seeds with Student's interval; of one seed there is none.
+        """Return the mean over seeds with its interval, of other problems too where the reading came with one.
 
         Raises:
             NotRecorded: no record holds it.
         """
         arm = cell.arm(self.arm)
         names = [self.reading, *([self.over] if self.over else [])]
-        found = [rows for run in arm.measured if (rows := self._of(run, cell, names))]
+        moments = [self.at, *([self.since] if self.since else [])]
+        found = [
+            [record for record in records if record is not None]
+            for run in arm.measured
+            if None not in (records := [self._record(run, when, cell, names) for when in moments])
+        ]
         if not found:
             raise NotRecorded(f"no record of {arm.name} holds {' and '.join(names)}")
-        numbers = [[row[0] / row[1] if self.over else row[0] for row in rows] for rows in found]
-        values = [row[0] - row[1] if self.since else row[0] for row in numbers]
         told = []
-        for place, when in enumerate([self.at, *([self.since] if self.since else [])]):
-            means = [sum(column) / len(column) for column in zip(*(rows[place] for rows in found), strict=True)]
+        for place, when in enumerate(moments):
+            means = [sum(_value(records[place], name) for records in found) / len(found) for name in names]
             said = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, means, strict=True))
             told.append(f"{said} ({when})" if self.since else said)
-        return Measured(over_seeds.of_seeds(values), len(values), f"{arm.name}: {'; '.join(told)}", "ratio")
+        values = [[self._number(record) for record in records] for records in found]
+        if self.over or self.since:
+            estimate = over_seeds.of_seeds([row[0] - row[1] if self.since else row[0] for row in values])
+        else:
+            alone = [Estimate(row[0], None, None, 1, 1, over_seeds.SEEDS) for row in values]
+            whole = [records[0].estimates.get(self.reading) for records in found]
+            estimate = over_seeds.of_estimates([one or plain for one, plain in zip(whole, alone, strict=True)])
+        return Measured(estimate, len(values), f"{arm.name}: {'; '.join(told)}", "ratio")
 
-    def _of(self, run: RunData, cell: Cell, names: Sequence[str]) -> list[list[float]]:
-        """Return what a run recorded under the names, ``at`` and ``since``; nothing if it lacks one of them."""
-        known = []
-        for record in run.records:
-            row = [float(record.step) if name == "step" else record.readings.get(name) for name in names]
-            kept = [value for value in row if value is not None]
-            if len(kept) == len(names):
-                known.append((record.step, kept))
-        found = []
-        for when in [self.at, *([self.since] if self.since else [])]:
-            peak = best_moment(run, cell.suite(self.suite)) if when == "peak" else None
-            rows = [row for step, row in known if when != "peak" or step == peak]
-            if not rows:
-                return []
-            found.append(rows[0] if when == "first" else rows[-1])
-        return found
+    def _number(self, record: Record) -> float:
+        return _value(record, self.reading) / (_value(record, self.over) if self.over else 1.0)
+
+    def _record(self, run: RunData, when: Moment, cell: Cell, names: Sequence[str]) -> Record | None:
+        """Return the record of a moment that holds all names; None if there is none."""
+        known = [r for r in run.records if all(name == STEP or r.readings.get(name) is not None for name in names)]
+        if when == "peak":
+            step = best_moment(run, cell.suite(self.suite))
+            return next((record for record in known if record.step == step), None)
+        return (known[0] if when == "first" else known[-1]) if known else None
+
+
+def _value(record: Record, name: str) -> float:
+    value = record.step if name == STEP else record.readings[name]
+    assert value is not None
+    return float(value)

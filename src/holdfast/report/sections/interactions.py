@@ -140,12 +140,10 @@ def _stages(arms: Sequence[Arm], ood: str | None) -> Table:
 
 
 def _within(known: Sequence[tuple[RunData, float]], way: _By) -> str:
-    """Return where the boundary may lie by other prompts; told for the first way alone, whose ends are recorded."""
-    if way.prefix:
-        return words.UNKNOWN
-    ends = [[_reading(run.records[-1], f"boundary_{end}") for run, _ in known] for end in ("low", "high")]
-    lows, highs = ([value for value in row if value is not None] for row in ends)
-    return f"{min(lows):g} to {max(highs):g}" if lows and highs else words.UNKNOWN
+    """Return where the boundary may lie by other prompts."""
+    found = [run.records[-1].estimates.get(f"{READS}{way.prefix}boundary") for run, _ in known]
+    ends = [(one.low, one.high) for one in found if one is not None and one.low is not None and one.high is not None]
+    return f"{min(low for low, _ in ends):g} to {max(high for _, high in ends):g}" if ends else words.UNKNOWN
 
 
 def _examples(run: RunData, step: float) -> float | None:
@@ -169,21 +167,11 @@ def _masses(arms: Sequence[Arm], ood: str | None) -> Table:
         for way in _ways(arm):
             for when in MOMENTS:
                 records = _records(arm, when, ood)
-                values = {
-                    name: [_reading(record, way.prefix + name) for record in records]
-                    for name in ("removed_unreliable", "emerged_reliable", "emerged_unreliable", "balance")
-                }
-                if not records:
-                    continue
-                rows.append(
-                    (
-                        arm.name,
-                        way.name,
-                        when,
-                        *(_mass(values[name]) for name in values),
-                        _ratio(values["emerged_reliable"], values["removed_unreliable"]),
-                    )
-                )
+                masses = ("removed_unreliable", "emerged_reliable", "emerged_unreliable", "balance")
+                if records:
+                    told = [_told(over_seeds.of_estimates(_estimates(records, way.prefix + name))) for name in masses]
+                    ratio = _ratio(_estimates(records, f"{way.prefix}reliable_ratio"))
+                    rows.append((arm.name, way.name, when, *told, ratio))
     columns = (
         "arm",
         "reliable by",
@@ -195,36 +183,32 @@ def _masses(arms: Sequence[Arm], ood: str | None) -> Table:
         "reliable emerged / unreliable removed",
     )
     notes = (
-        "Masses are shares of the strength of all interactions before training; means over prompts, then over seeds, "
-        "with 95 % intervals over seeds. The ratio is a geometric mean over seeds with Student's interval of the "
-        "logarithm and its p against 1: below 1 training takes away more noise than it brings reliable interactions.",
+        "Masses are shares of the strength of all interactions before training; means over prompts and seeds, with "
+        "intervals (95 %) that speak of both. The ratio is a geometric mean with the interval of the logarithm and its "
+        "p against 1: below 1 training takes away more noise than it brings reliable interactions.",
     )
     return Table(columns, tuple(rows), "lllrrrrr", notes)
 
 
-def _mass(values: Sequence[float | None]) -> str:
-    return _told(over_seeds.of_seeds([value for value in values if value is not None]))
+def _estimates(records: Sequence[Record], name: str) -> list[Estimate]:
+    """Return what each record tells of a reading; without interval where it was recorded without one."""
+    found = []
+    for record in records:
+        value = _reading(record, name)
+        if value is not None:
+            found.append(record.estimates.get(READS + name, Estimate(value, None, None, 1, 1, over_seeds.SEEDS)))
+    return found
 
 
-def _ratio(over: Sequence[float | None], under: Sequence[float | None]) -> str:
-    pairs = [(a, b) for a, b in zip(over, under, strict=True) if a and b and a > 0 and b > 0]
-    if not pairs:
+def _ratio(found: Sequence[Estimate]) -> str:
+    known = [one for one in found if one.value is not None and one.value > 0]
+    if not known or len(known) < len(found):
         return words.UNKNOWN
-    logs = [math.log(a / b) for a, b in pairs]
-    told = over_seeds.of_seeds(logs)
+    told = over_seeds.of_estimates(known, log=True)
     assert told.value is not None
     if told.low is None or told.high is None:
-        return f"{math.exp(told.value):.2g}"
-    return f"{math.exp(told.value):.2g}\n[{math.exp(told.low):.2g}, {math.exp(told.high):.2g}], p {_p(logs)}"
-
-
-def _p(values: Sequence[float]) -> str:
-    """Return the two-sided p of Student's test of a mean against 0."""
-    from scipy.special import stdtr  # here, because printing a table must not pay for importing it
-
-    mean = sum(values) / len(values)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
-    return words.p_value(float(2 * stdtr(len(values) - 1, -abs(mean) / spread)) if spread else None)
+        return f"{told.value:.2g}"
+    return f"{told.value:.2g}\n[{told.low:.2g}, {told.high:.2g}], p {words.p_value(over_seeds.p_of_ratio(known))}"
 
 
 # what the sets are like
@@ -325,11 +309,11 @@ def _draw_masses(panel: Axes, arm: Arm) -> None:
             own = [_reading(run.record_at(step), name) for step, _ in line]
             panel.plot([step for step, _ in line], [math.nan if v is None else v for v in own], color=color, lw=0.5)
     for run in arm.measured:
-        end, low, high = (_reading(run.records[-1], f"boundary{which}") for which in ("", "_low", "_high"))
-        if end is not None:
-            panel.axvline(end, color=INK, lw=0.8, ls=":")
-        if low is not None and high is not None:
-            panel.axvspan(low, high, color=FAINT, alpha=0.08, lw=0)
+        for one in _estimates(run.records[-1:], "boundary"):
+            if one.value is not None:
+                panel.axvline(one.value, color=INK, lw=0.8, ls=":")
+            if one.low is not None and one.high is not None:
+                panel.axvspan(one.low, one.high, color=FAINT, alpha=0.08, lw=0)
     panel.set_title(arm.name, fontsize=9)
     panel.set_ylim(bottom=0)
     panel.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
