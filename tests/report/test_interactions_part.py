@@ -48,7 +48,7 @@ def told(step, models, templates, scale):
         "reliable_ratio": scale * NEWS[step] / NOISE[step] if step else None,
     }  # fmt: skip
     if templates:
-        found |= {f"stable_{name}": found[name] for name in ("boundary", "removed_unreliable", "emerged_reliable")}
+        found |= {f"stable_{name}": found[name] for name in ("boundary", "reliable_ratio", "removed_unreliable")}
         found |= {"stable_preserved": 0.9, "stable_preserved_chance": 0.2}
     if models:
         found |= {"gamma_preserved": 0.6, "gamma_emerged": 0.1, "gamma_emerged_chance": 0.05}
