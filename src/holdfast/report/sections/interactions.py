@@ -274,7 +274,8 @@ def _of_sets(records: Sequence[Record]) -> list[str]:
 def _told(found: Estimate) -> str:
     if found.value is None:
         return words.UNKNOWN
-    return words.percent(found.value) + ("" if found.low is None else f"\n{words.interval(found.low, found.high)}")
+    ends = "" if found.low is None else f"\n{words.interval(found.low, found.high)}"
+    return (words.percent(found.value) + ends).replace("-", "−")
 
 
 def _listed(values: Sequence[float | None], *, share: bool = False) -> str:
