@@ -15,6 +15,7 @@ from holdfast.records import Record
 from holdfast.report.groups import sections
 from holdfast.report.regret import Kept, best_moment, outcome
 from holdfast.report.replay_page import replayed, write
+from holdfast.report.replaying import suites_of
 from holdfast.report.sections import PARTS
 from holdfast.signals.ready import READY, Ready
 
@@ -201,3 +202,18 @@ def test_the_verb_prints_tables_or_json_and_refuses_what_it_does_not_know(study,
     code, _, err = call(str(study), "--set", "patience=1")
     assert (code, "--signal" in err) == (2, True)
     assert call()[0] == 2
+
+
+def test_a_suite_of_a_file_may_be_called_validation(runs):
+    asked = {"path": "mine.jsonl", "scorer": "exact", "purpose": "id", "size": 60, "size_during": 60}
+    files = [
+        replace(run, recipe={**run.recipe, "suites": {**run.recipe["suites"], "validation": asked}}) for run in runs
+    ]
+    assert suites_of(sections(files)[0])["validation"] == "validation"
+    without = [
+        replace(
+            run, recipe={**run.recipe, "suites": {k: v for k, v in run.recipe["suites"].items() if k != "validation"}}
+        )
+        for run in runs
+    ]
+    assert "validation" not in suites_of(sections(without)[0])

@@ -22,6 +22,7 @@ from holdfast.signals.reading import BESIDE_SUITES, is_split, readings
 from holdfast.signals.ready import Ready
 from holdfast.signals.replay import replay
 
+VALIDATION = "validation"
 NONE = "no stopping"
 """The row of the moments at which the runs ended."""
 
@@ -89,7 +90,8 @@ def suites_of(section: Section, *, ood: str | None = None, known: str | None = N
     for kind, found in (("id", id_suite(section)), ("ood", ood_suite(section))):
         if chosen[kind] is None and found is not None:
             chosen[kind] = found.name
-    validation = next((suite for suite in section.suites if suite.split == "validation"), None)
+    # of a file there is no such split, but a suite may be called so
+    validation = next((one for one in section.suites if VALIDATION in (one.split, one.name)), None)
     chosen["validation"] = None if validation is None else validation.name
     return {kind: name for kind, name in chosen.items() if name is not None}
 
@@ -112,7 +114,7 @@ def rows(section: Section, signals: Mapping[str, Ready], *, suites: Mapping[str,
 
 def _row(name: str, signal: Signal | None, arms: Sequence[Arm], *, ood: str, known: str | None) -> Row:
     if signal is None:
-        return Row(name, missing=("a suite of the split validation",))
+        return Row(name, missing=("a suite of the split validation, or of that name",))
     runs = [(arm.name, run) for arm in arms for run in arm.measured]
     missing = tuple(need for need in signal.needs if not all(_holds(run, need) for _, run in runs))
     if missing:
