@@ -205,15 +205,17 @@ def test_the_verb_prints_tables_or_json_and_refuses_what_it_does_not_know(study,
 
 
 def test_a_suite_of_a_file_may_be_called_validation(runs):
-    asked = {"path": "mine.jsonl", "scorer": "exact", "purpose": "id", "size": 60, "size_during": 60}
-    files = [
-        replace(run, recipe={**run.recipe, "suites": {**run.recipe["suites"], "validation": asked}}) for run in runs
-    ]
-    assert suites_of(sections(files)[0])["validation"] == "validation"
-    without = [
-        replace(
-            run, recipe={**run.recipe, "suites": {k: v for k, v in run.recipe["suites"].items() if k != "validation"}}
-        )
-        for run in runs
-    ]
-    assert "validation" not in suites_of(sections(without)[0])
+    def called(name):
+        """The runs, their suite of the split ``validation`` replaced by a file's of some name."""
+        asked = {"path": "mine.jsonl", "scorer": "exact", "purpose": "id", "size": 60, "size_during": 60}
+        found = []
+        for run in runs:
+            others, planned = (
+                {k: v for k, v in of.get("suites", {}).items() if k != "validation"} for of in (run.recipe, run.plan)
+            )
+            recipe = {**run.recipe, "suites": {**others, name: asked}}
+            found.append(replace(run, recipe=recipe, plan={**run.plan, "suites": planned}))
+        return suites_of(sections(found)[0])
+
+    assert called("validation")["validation"] == "validation"
+    assert "validation" not in called("held_out")
