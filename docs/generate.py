@@ -9,7 +9,8 @@ They are `docs/cli.md`, what every verb's ``--help`` prints, and, on any page, t
     <!-- end -->
 
 with the study's folder, the task (or task and base: ``points, pocket``), the part of the report's page (a key of
-`holdfast.report.sections.PARTS`) and the table's number in it. ``tests/test_docs.py`` fails when something is stale.
+`holdfast.report.sections.PARTS`) and the table's number in it. The part ``regrets`` may name several studies and sums up
+all of their tasks. ``tests/test_docs.py`` fails when something is stale.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pathlib import Path
 
 from holdfast.report import load_runs
 from holdfast.report.groups import Section, sections
+from holdfast.report.replay_page import replayed, summary
 from holdfast.report.sections import PARTS, Part
-from holdfast.report.tables import Table
 
 VERBS = (
     "init",
@@ -41,6 +42,7 @@ VERBS = (
     "env",
 )
 HERE = Path(__file__).parent
+REGRETS = "regrets"
 ASKED = re.compile(r"(<!-- table: (.+?) / (.+?) / (.+?) / (\d+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -79,7 +81,11 @@ def _part(study: str, task: str, part: str) -> Part:
 
 
 def _table(study: str, task: str, part: str, number: int) -> str:
-    table: Table = _part(study, task, part).tables[number]
+    if part == REGRETS:
+        runs = [run for name in study.split() for run in load_runs(HERE / "results" / name)]
+        table = summary(replayed(runs))
+    else:
+        table = _part(study, task, part).tables[number]
     rule = [{"l": ":--", "r": "--:"}[side] for side in table.align]
     lines = ["| " + " | ".join(_one_line(cell) for cell in row) + " |" for row in (table.columns, rule, *table.rows)]
     return "\n".join((*lines, *(f"\n*{_one_line(note)}*" for note in table.notes))) + "\n"

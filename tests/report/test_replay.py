@@ -12,9 +12,10 @@ import made_study
 from holdfast.cli import main
 from holdfast.errors import RunFolderError
 from holdfast.records import Record
+from holdfast.report import words
 from holdfast.report.groups import sections
 from holdfast.report.regret import Kept, best_moment, outcome
-from holdfast.report.replay_page import replayed, write
+from holdfast.report.replay_page import replayed, summary, write
 from holdfast.report.replaying import suites_of
 from holdfast.report.sections import PARTS
 from holdfast.signals.ready import READY, Ready
@@ -219,3 +220,18 @@ def test_a_suite_of_a_file_may_be_called_validation(runs):
 
     assert called("validation")["validation"] == "validation"
     assert "validation" not in called("held_out")
+
+
+def test_several_tasks_are_summed_up_by_the_mean_regret(runs, tmp_path):
+    other = [replace(run, axes={**run.axes, "task": "more points"}) for run in runs]
+    signals = {name: READY[name] for name in ("patience on validation NLL", "KL budget", "OOD peak")}
+    found = replayed([*runs, *other], signals=signals)
+    table = summary(found)
+    assert table.columns == ("signal", "points, tiny", "more points, tiny", "mean")
+    assert table.rows[-1] == ("KL budget", *[words.UNKNOWN] * 3)  # its readings were not recorded
+    (nll,) = [row for row in table.rows if row[0] == "patience on validation NLL"]
+    regret = row_of(found[0], "patience on validation NLL").regret.value
+    assert nll[1] == nll[2]
+    assert nll[3] == words.points(regret)
+    assert "All tasks" in write(found, tmp_path).read_text()
+    assert "All tasks" not in write(found[:1], tmp_path).read_text()

@@ -38,7 +38,7 @@ def replay(
     """Tell where every signal would have stopped finished runs, and what that would have kept."""
     from holdfast.cli.console import console, show
     from holdfast.report import load_runs
-    from holdfast.report.replay_page import replayed, write
+    from holdfast.report.replay_page import replayed, summary, write
     from holdfast.signals.ready import READY
 
     if not paths:
@@ -52,6 +52,8 @@ def replay(
         return
     for one in found:
         show(console(), one.table, title=one.section.name)
+    if len(found) > 1:
+        show(console(), summary(found), title="All tasks")
     page = write(found, output or (paths[0] if paths[0].is_dir() else paths[0].parent))
     typer.echo(f"page: {page}")
 

@@ -155,6 +155,24 @@ def replayed(
     return [Replayed(section, ood=ood, known=known, signals=signals) for section in sections(measured)]
 
 
+def summary(found: Sequence[Replayed]) -> Table:
+    """Return the regret of every signal on each of several tasks, the smallest mean of all on top."""
+    lines = []
+    for row in found[0].rows:
+        each = [next((one.regret for one in told.rows if one.name == row.name), None) for told in found]
+        values = [one.value for one in each if one is not None and one.value is not None]
+        mean = sum(values) / len(values) if len(values) == len(found) else None
+        shown = (row.name + (" (oracle)" if row.oracle else ""), *map(_points, each), words.points(mean))
+        lines.append((mean is None, mean or 0.0, shown))
+    columns = ("signal", *(told.section.name for told in found), "mean")
+    note = (
+        "Regret: OOD success at the best trained moment of each run, less that at the kept moment, in points. The mean "
+        "of tasks has no interval, since tasks are few and were not drawn by chance."
+    )
+    rows = tuple(shown for _, _, shown in sorted(lines, key=lambda line: line[:2]))
+    return Table(columns, rows, "l" + "r" * (len(found) + 1), (note,))
+
+
 def write(found: Sequence[Replayed], output: Path | str, *, title: str = "When to stop") -> Path:
     """Write the page and its figures, and return the page's path.
 
@@ -169,6 +187,7 @@ def write(found: Sequence[Replayed], output: Path | str, *, title: str = "When t
     runs = sum(len(one.section.runs) for one in found)
     text = template("replay.html.j2").render(
         title=title,
+        summary=summary(found) if len(found) > 1 else None,
         subtitle=f"Signals replayed on {runs} finished run{'s' if runs > 1 else ''}",
         sections=[
             {
