@@ -9,8 +9,8 @@ They are `docs/cli.md`, what every verb's ``--help`` prints, and, on any page, t
     <!-- end -->
 
 with the study's folder, the task (or task and base: ``points, pocket``), the part of the report's page (a key of
-`holdfast.report.sections.PARTS`) and the table's number in it. The part ``regrets`` may name several studies and sums up
-all of their tasks. ``tests/test_docs.py`` fails when something is stale.
+`holdfast.report.sections.PARTS`) and the table's number in it. The part ``regrets`` may name several studies and sums
+up all of their tasks. ``tests/test_docs.py`` fails when something is stale.
 """
 
 from __future__ import annotations
