@@ -55,8 +55,8 @@ class Interactions:
     two is ``against``; two templates differ so much in most models that hardly any moment is told from them.
 
     Evidence: arXiv 2605.17967 describes the two stages (noise-like interactions go first, then overfitted ones come) in
-    five models; the authors give no rule. This one is ours; in our studies it lost to one-line rules. See ``docs/early-stopping.md``
-    for how it did there against one-line rivals.
+    five models; the authors give no rule. This one is ours; in our studies it lost to one-line rules
+    (``docs/early-stopping.md``).
 
     Args:
         confidence: Chance of being past the best, in (0.5, 1).
