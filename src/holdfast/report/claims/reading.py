@@ -28,6 +28,7 @@ class Reading:
         at: The last moment that recorded it, the first, or ``peak``: each seed's best trained moment on ``suite``.
         since: A moment whose number is taken off.
         suite: For ``peak``.
+        unit: ``points`` for shares, which are then told in points.
         above, below: Bounds of the number.
     """
 
@@ -37,6 +38,7 @@ class Reading:
     at: Moment = "end"
     since: Moment | None = None
     suite: str = "ood"
+    unit: Literal["ratio", "points"] = "ratio"
     above: float | None = None
     below: float | None = None
 
@@ -68,7 +70,7 @@ class Reading:
             alone = [Estimate(row[0], None, None, 1, 1, over_seeds.SEEDS) for row in values]
             whole = [records[0].estimates.get(self.reading) for records in found]
             estimate = over_seeds.of_estimates([one or plain for one, plain in zip(whole, alone, strict=True)])
-        return Measured(estimate, len(values), f"{arm.name}: {'; '.join(told)}", "ratio")
+        return Measured(estimate, len(values), f"{arm.name}: {'; '.join(told)}", self.unit)
 
     def _number(self, record: Record) -> float:
         return _value(record, self.reading) / (_value(record, self.over) if self.over else 1.0)
