@@ -15,14 +15,13 @@ from holdfast.records import Estimate
 from holdfast.report.compare import Arm
 from holdfast.report.groups import Section
 from holdfast.report.regret import Kept, Outcome, outcome
-from holdfast.report.run_data import RunData
+from holdfast.report.run_data import VALIDATION, RunData
 from holdfast.report.sections.base import id_suite, ood_suite
 from holdfast.signals.base import Signal
 from holdfast.signals.reading import BESIDE_SUITES, is_split, readings
 from holdfast.signals.ready import Ready
 from holdfast.signals.replay import replay
 
-VALIDATION = "validation"
 NONE = "no stopping"
 """The row of the moments at which the runs ended."""
 
@@ -90,8 +89,7 @@ def suites_of(section: Section, *, ood: str | None = None, known: str | None = N
     for kind, found in (("id", id_suite(section)), ("ood", ood_suite(section))):
         if chosen[kind] is None and found is not None:
             chosen[kind] = found.name
-    # of a file there is no such split, but a suite may be called so
-    validation = next((one for one in section.suites if VALIDATION in (one.split, one.name)), None)
+    validation = next((suite for suite in section.suites if suite.split == VALIDATION), None)
     chosen["validation"] = None if validation is None else validation.name
     return {kind: name for kind, name in chosen.items() if name is not None}
 
@@ -114,7 +112,7 @@ def rows(section: Section, signals: Mapping[str, Ready], *, suites: Mapping[str,
 
 def _row(name: str, signal: Signal | None, arms: Sequence[Arm], *, ood: str, known: str | None) -> Row:
     if signal is None:
-        return Row(name, missing=("a suite of the split validation, or of that name",))
+        return Row(name, missing=("a suite of the split validation",))
     runs = [(arm.name, run) for arm in arms for run in arm.measured]
     missing = tuple(need for need in signal.needs if not all(_holds(run, need) for _, run in runs))
     if missing:

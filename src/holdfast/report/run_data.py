@@ -29,7 +29,8 @@ class SuiteFacts:
         rule: The rule it asks under; empty for a file of the user's.
         exposure: ``known to the base``, ``never seen`` or ``unknown``.
         attempts: Answers per problem.
-        split: ``train`` (asked about what was trained), ``validation`` (chosen by, shown in no table), ``test``, …
+        split: ``train`` (asked about what was trained), ``validation`` (chosen by, shown in no table; also a file's, if
+            the suite is called so), ``test``, …
         asked_between: Whether it is asked at the moments between the first and the last.
     """
 
@@ -40,6 +41,9 @@ class SuiteFacts:
     attempts: int = 1
     split: str = ""
     asked_between: bool = True
+
+
+VALIDATION = "validation"
 
 
 def _no_answers(suite: str, step: int) -> Sequence[Sample]:  # noqa: ARG001  (the signature is that of `Answers`)
@@ -114,7 +118,7 @@ class RunData:
                 rule=str(told.get("rule") or told.get("path") or ""),
                 exposure=str(told.get("exposure", "unknown")),
                 attempts=int(told.get("attempts", 1)),
-                split=str(told.get("split", "")),
+                split=VALIDATION if told.get("path") and name == VALIDATION else str(told.get("split", "")),
                 asked_between=told.get("size_during") != 0,
             )
         return dict(sorted(facts.items(), key=lambda pair: _rank(pair[1].purpose)))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from holdfast.records import Estimate
 from holdfast.report import words
 from holdfast.report.groups import Section
-from holdfast.report.run_data import SuiteFacts
+from holdfast.report.run_data import VALIDATION, SuiteFacts
 from holdfast.report.tables import Table
 
 
@@ -42,7 +42,7 @@ class Part:
 
 def shown(section: Section) -> list[SuiteFacts]:
     """Return the suites that tables show: all but those that choosing reads."""
-    return [suite for suite in section.suites if suite.split != "validation"]
+    return [suite for suite in section.suites if suite.split != VALIDATION]
 
 
 def asked_throughout(section: Section) -> list[SuiteFacts]:
@@ -68,7 +68,7 @@ def ood_suite(section: Section) -> SuiteFacts | None:
 
 def validation_suite(section: Section) -> SuiteFacts | None:
     """Return the suite by which a practitioner may choose: that of the split ``validation``, else the ID suite."""
-    own = next((suite for suite in section.suites if suite.split == "validation" and suite.purpose == "id"), None)
+    own = next((suite for suite in section.suites if suite.split == VALIDATION and suite.purpose == "id"), None)
     return own or id_suite(section)
 
 

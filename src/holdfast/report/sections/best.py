@@ -9,7 +9,7 @@ from holdfast.report.compare import Arm, called
 from holdfast.report.contrasts import Term, level, measure
 from holdfast.report.going_on import REINFORCED
 from holdfast.report.groups import Section, flat, method_of
-from holdfast.report.run_data import SuiteFacts
+from holdfast.report.run_data import VALIDATION, SuiteFacts
 from holdfast.report.sections import paper
 from holdfast.report.sections.base import Part, cell, id_suite, ood_suite, seeds_told, signed_cell, validation_suite
 from holdfast.report.tables import Table
@@ -25,7 +25,7 @@ def part(section: Section) -> Part | None:
     columns = ("selected by", "module", "arm", "step", called(asked), "against the first", called(known), "paper, OOD")
     split = (
         "of problems that no table shows"
-        if validation.split == "validation"
+        if validation.split == VALIDATION
         else f"on {validation.name}, which is shown too"
     )
     note = (
