@@ -100,6 +100,15 @@ def test_interactions_stop_at_the_second_check_in_a_row_that_is_past_the_best():
     assert replay(Interactions(checks=1), moments(*PAST)).stop_step == 20
 
 
+def test_interactions_may_keep_the_latest_moment_that_is_not_surely_past_the_best():
+    latest = Interactions(keep="latest")
+    told = replay(latest, moments(*PAST))
+    assert (told.stop_step, told.kept_step) == (50, 30)  # 0.95 and 0.93 are past it, 0.5 is not
+    assert replay(latest, moments(*PAST[:4])).kept_step == 30
+    assert replay(latest, moments((0.0, 0.0), (-0.1, 0.8), (-0.2, 0.85))).kept_step == 20
+    assert replay(Interactions(), moments((0.0, 0.0), (-0.1, 0.8), (-0.2, 0.85))).kept_step == 0
+
+
 def test_interactions_need_two_facts_that_say_why():
     silent = {GAMMA_EMERGED: 0.5, RHO_EMERGED: 0.9, ORDER_EMERGED: 1.0}
     assert replay(Interactions(), moments(*PAST, **silent)).stop_step is None

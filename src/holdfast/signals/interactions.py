@@ -64,6 +64,8 @@ class Interactions:
         checks: Moments in a row, at least 1.
         settled: Removed mass of a moment that counts as none, at least 0.
         against: ``repeats`` of the computation, or ``templates`` of the prompt.
+        keep: ``best`` keeps the moment of the best balance, ``latest`` the last moment that is not surely past it:
+            moments that the prompts cannot tell apart are alike, and of those the one that learned most.
         by: Who says what is reliable: ``models`` where the probe asked other models and templates where it did not, or
             ``templates`` in any case.
 
@@ -85,6 +87,7 @@ class Interactions:
     settled: float = 0.01
     against: Literal["repeats", "templates"] = "repeats"
     by: Literal["models", "templates"] = "models"
+    keep: Literal["best", "latest"] = "best"
 
     oracle: ClassVar[bool] = False
 
@@ -93,6 +96,7 @@ class Interactions:
         check_count("facts", self.facts, least=0)
         check_one_of("against", self.against, tuple(NOISE))
         check_one_of("by", self.by, ("models", "templates"))
+        check_one_of("keep", self.keep, ("best", "latest"))
         if not 0.5 < self.confidence < 1 or not self.settled >= 0 or self.facts > 4:
             raise ValueError(
                 "confidence must be in (0.5, 1), facts at most 4 and settled at least 0, "
@@ -110,6 +114,7 @@ class Interactions:
         if not history:
             return Decision(Verb.ABSTAIN, reason="nothing is recorded yet")
         best, best_step, run, stopped = float("-inf"), None, 0, False
+        kept: int | None = None
         tells = True
         for number, record in enumerate(history):
             told = self._read(record)
@@ -119,17 +124,19 @@ class Interactions:
                 continue
             if balance > best:
                 best, best_step = balance, record.step
+            if record.step == best_step or (self.keep == "latest" and past < self.confidence and not stopped):
+                kept = record.step
             run = run + 1 if past >= self.confidence and self._speaking(told) >= self.facts else 0
             stopped = stopped or run >= self.checks
         now = history[-1].step
         if not tells:
-            return Decision(Verb.ABSTAIN, best_step, reason=self._why_not(history[-1]))
+            return Decision(Verb.ABSTAIN, kept, reason=self._why_not(history[-1]))
         told = self._read(history[-1])
         reason = (
             f"balance {told[BALANCE]:.3g}, best {best:.3g} at step {best_step}; past it with chance "
             f"{told[PAST_BEST]:.2f}, {self._speaking(told)} of 4 facts speak"
         )
-        return Decision(Verb.STOP if stopped else Verb.GO_ON, best_step, best_step == now, reason)
+        return Decision(Verb.STOP if stopped else Verb.GO_ON, kept, kept == now, reason)
 
     def _read(self, record: Record) -> Told:
         told = {name: reading(record, name, "select") for name in self.needs}

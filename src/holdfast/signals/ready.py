@@ -55,6 +55,7 @@ READY: Mapping[str, Ready] = {
     "label wave": Ready({"signal": "turn", "reads": "prediction_flips", "window": 3}, "label_wave"),
     "interactions": Ready({"signal": "interactions"}, "interactions"),
     "interactions, by templates": Ready({"signal": "interactions", "by": "templates"}, "interactions"),
+    "interactions, latest": Ready({"signal": "interactions", "keep": "latest"}, "interactions"),
     "words' evidence": Ready({"signal": "patience", "reads": "words_evidence"}, "interactions_cheap"),
     "words' high orders": Ready({"signal": "rises", "reads": "words_high_order", "times": 3}, "interactions_cheap"),
     "quorum": Ready(

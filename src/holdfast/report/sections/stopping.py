@@ -7,12 +7,12 @@ from holdfast.report.sections.base import Drawing, Part
 
 
 def part(section: Section) -> Part | None:
-    """Replay all ready signals; None where no recipe asks for probes, or no OOD suite is asked at every moment."""
+    """Replay all ready signals; None unless all recipes ask for probes and an OOD suite is asked at every moment."""
     # Late: the replay is itself made of what the sections are made of.
     from holdfast.report.replay_page import Replayed
     from holdfast.report.replaying import suites_of
 
-    asked = any(run.recipe.get("probes") for run in section.runs)
+    asked = all(run.recipe.get("probes") for run in section.runs)
     if not asked or "ood" not in suites_of(section):
         return None
     found = Replayed(section)
