@@ -41,8 +41,8 @@ class Interactions:
     figures and for references trained on test data; here both are answered, by intervals and by what is asked.
 
     Cost: 2^n outputs a prompt and template, of which masks share what they have in common; the base once, to choose
-    the word that is watched. With the defaults about 17 s a moment for the embedded bases on one
-    core (`benchmarks/interactions.py`).
+    the word that is watched. With the defaults 13 to 36 s a moment for the embedded
+    bases, by how late the watched word stands in its answer (`benchmarks/interactions.py`).
 
     Args:
         prompts: How many, at least 2.
