@@ -121,7 +121,7 @@ def test_another_model_is_masked_by_a_vector_of_its_own(still: probe_kit.Kit, ba
     ((_, told),) = moments(still, probe, 1)
     assert told["interactions_gamma_preserved"] == 1.0
     # One of another width can be asked at all.
-    wider = written("gpt2", base, tmp_path / "wider")
+    wider = written("gpt2", base, tmp_path / "wider", width=24)
     ((_, told),) = moments(still, dataclasses.replace(probe, references=(str(wider),)), 1)
     assert 0 <= told["interactions_gamma_preserved"] <= 1
 
@@ -191,7 +191,7 @@ def test_the_verb_prints_and_draws_one_prompt(
     assert (tmp_path / "page" / "interactions-figures" / "interactions.png").is_file()
 
 
-def written(architecture: str, base: Path, folder: Path) -> Path:
+def written(architecture: str, base: Path, folder: Path, *, width: int = 16) -> Path:
     """The tiny base's tokenizer with a random model of another architecture."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     common = {
@@ -202,10 +202,10 @@ def written(architecture: str, base: Path, folder: Path) -> Path:
     }
     config = {
         "qwen2": lambda: transformers.Qwen2Config(
-            **common, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            **common, hidden_size=width, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
             num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=True,
         ),
-        "gpt2": lambda: transformers.GPT2Config(**common, n_embd=16, n_layer=2, n_head=2, n_positions=256),
+        "gpt2": lambda: transformers.GPT2Config(**common, n_embd=width, n_layer=2, n_head=2, n_positions=256),
     }[architecture]()  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

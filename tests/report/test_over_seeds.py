@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from holdfast.report.over_seeds import Crossed, contrast, of_seeds, rate
-from holdfast.statistics import rate_by_cluster
+from holdfast.report.over_seeds import Crossed, contrast, of_estimates, of_seeds, rate
+from holdfast.statistics import Estimate, rate_by_cluster
 
 
 def names(n):
@@ -116,3 +116,19 @@ def test_a_rate_over_steps_of_routes_holds_the_truth_at_least_19_times_in_20(bet
 def test_parts_that_do_not_fit_are_refused(shapes):
     with pytest.raises(ValueError, match="same seeds"):
         contrast([Crossed(np.zeros(shape), names(shape[1]), 1.0) for shape in shapes])
+
+
+def test_an_interval_that_is_open_to_a_side_leaves_none():
+    closed = Estimate(0.5, 0.4, 0.6, 16, 16, "")
+    assert of_estimates([closed, closed]).low is not None
+    for odd in (Estimate(0.5, 0.4, None, 16, 16, ""), Estimate(0.5, None, 0.6, 16, 16, "")):
+        told = of_estimates([closed, odd, Estimate(0.7, 0.6, 0.8, 16, 16, "")])
+        assert (told.value, told.low, told.high) == (pytest.approx(1.7 / 3), None, None)
+    zero = Estimate(0.5, 0.0, 0.6, 16, 16, "")  # open on the scale of logarithms alone
+    assert of_estimates([zero, closed], log=True).low is None
+    assert of_estimates([zero, closed]).low is not None
+
+
+def test_estimates_without_intervals_speak_of_other_seeds_alone():
+    plain = [Estimate(value, None, None, 1, 1, "") for value in (0.4, 0.5, 0.7)]
+    assert of_estimates(plain) == of_seeds([0.4, 0.5, 0.7])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -124,7 +124,8 @@ def of_estimates(found: Sequence[Estimate], *, log: bool = False) -> Estimate:
 
     All seeds ask the same problems, so the variance within a seed does not shrink with their number: B is taken as the
     mean of (half of the interval / 1.96)², with one degree of freedom less than there are distinct problems, and added
-    to that between seeds. Where a seed has no interval, it speaks of other seeds alone.
+    to that between seeds. Where a seed has no interval, it speaks of other seeds alone;
+    where one is open to a side there is none.
 
     Args:
         found: One a seed.
@@ -134,7 +135,9 @@ def of_estimates(found: Sequence[Estimate], *, log: bool = False) -> Estimate:
         ValueError: ``log`` of a number that is not positive.
     """
     values, terms = _with_problems(found, log)
-    if len(terms) < 1 + (len(values) > 1):
+    if any(_open(one, log) for one in found):
+        told = replace(of_seeds(values), low=None, high=None)
+    elif len(terms) < 1 + (len(values) > 1):
         told = of_seeds(values)
     else:
         value, reach = sum(values) / len(values), _reach(terms)
@@ -143,6 +146,12 @@ def of_estimates(found: Sequence[Estimate], *, log: bool = False) -> Estimate:
     back: Callable[[float], float] = math.exp if log else float
     middle, low, high = (None if number is None else back(number) for number in (told.value, told.low, told.high))
     return Estimate(middle, low, high, told.n, told.clusters, told.method)
+
+
+def _open(one: Estimate, log: bool) -> bool:
+    """Whether an interval over problems has one end only: other problems might give anything to that side."""
+    low = None if log and one.low is not None and one.low <= 0 else one.low
+    return (low is None) != (one.high is None)
 
 
 def p_of_ratio(found: Sequence[Estimate]) -> float | None:

@@ -74,16 +74,12 @@ def _reading(record: Record | None, name: str) -> float | None:
 
 def _ways(arm: Arm) -> list[_By]:
     """Return who was asked: models before templates."""
-    both = _over_runs(arm, "stable_preserved", 0), _over_runs(arm, "gamma_preserved", 0)
-    return [way for way, told in ((MODELS, both[1]), (TEMPLATES, both[0])) if told]
-
-
-def _over_runs(arm: Arm, name: str, step: int | None) -> list[float]:
-    """Return a reading of each run at a step, or at its end; runs that lack it are left out."""
-    found = [
-        _reading(run.records[-1] if step is None else run.record_at(step), name) for run in arm.measured if run.records
+    firsts = [run.record_at(0) for run in arm.measured]
+    return [
+        way
+        for way, name in ((MODELS, "gamma_preserved"), (TEMPLATES, "stable_preserved"))
+        if any(_reading(first, name) is not None for first in firsts)
     ]
-    return [value for value in found if value is not None]
 
 
 def _records(arm: Arm, moment: str, ood: str | None) -> list[Record]:
@@ -185,7 +181,8 @@ def _masses(arms: Sequence[Arm], ood: str | None) -> Table:
     notes = (
         "Masses are shares of the strength of all interactions before training; means over prompts and seeds, with "
         "intervals (95 %) that speak of both. The ratio is a geometric mean with the interval of the logarithm and its "
-        "p against 1: below 1 training takes away more noise than it brings reliable interactions.",
+        "p against 1: below 1 training takes away more noise than it brings reliable interactions. It has none where "
+        "other prompts might have removed nothing.",
     )
     return Table(columns, tuple(rows), "lllrrrrr", notes)
 
