@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import shlex
 import shutil
 import sys
 import tempfile
@@ -114,7 +115,7 @@ def asked(name: str, words: Sequence[str] | None, *, about: str) -> Asked:
     parser.add_argument("--output", type=Path, help=f"folder for the records; runs/{name}-records if not given")
     found = parser.parse_args(words)
     output = found.output or RUNS / (f"{name}-records-toy" if found.toy else f"{name}-records")
-    again = " ".join([f"python studies/gpu/{name}.py", *(sys.argv[1:] if words is None else words)])
+    again = shlex.join(["python", f"studies/gpu/{name}.py", *(sys.argv[1:] if words is None else words)])
     return Asked(found.toy, found.plan, found.minutes, output, again)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -35,5 +36,5 @@ def evaluate(
         against=compare,
         output=output,
         allow_code=allow_code,
-        again=" ".join(["holdfast eval", *(words or [])]),
+        again=shlex.join(["holdfast", "eval", *(words or [])]),
     )

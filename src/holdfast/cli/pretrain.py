@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,6 @@ def pretrain(
     from holdfast.train.pretrain import pretrain as make
 
     quiet_libraries()
-    with watched(again=f"holdfast pretrain {recipe} --output {output}") as progress:
+    with watched(again=shlex.join(["holdfast", "pretrain", str(recipe), "--output", str(output)])) as progress:
         make(recipe, output, progress=progress)
     typer.echo(f"base model: {output}")

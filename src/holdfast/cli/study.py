@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -59,5 +60,5 @@ def study(
         jobs=jobs_of(jobs, asked.jobs),
         cluster=cluster_of(cluster, of_cluster),
         allow_code=allow_code,
-        again=" ".join(["holdfast study", *(words or []), *own]),
+        again=shlex.join(["holdfast", "study", *(words or []), *own]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def train(
         folder=Path(recipe.output_dir or f"runs/{Path(asked.source).stem}-{recipe.hash()[:8]}"),
         base_cache=base_cache,
         allow_code=allow_code,
-        again=" ".join(["holdfast train", *(words or []), *(["--config", config] if config else [])]),
+        again=shlex.join(["holdfast", "train", *(words or []), *(["--config", config] if config else [])]),
     )
     if result.status == "interrupted":
         raise typer.Exit(130)
